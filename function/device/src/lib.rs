@@ -1,0 +1,135 @@
+//! Memory, tensors and operations on one processor.
+//!
+//! A model is written once, against [`Device`]; a processor implements it. Weights are [`Device::Tensor`]s: immutable,
+//! resident, in the dtype of the checkpoint. Everything that is computed is [`Device::Activations`]: a row-major matrix
+//! of f32, allocated once and reused.
+//!
+//! # Layout
+//!
+//! - [`arena`]: one reservation for all weights, cut into regions that are filled by whoever owns them
+//! - [`tensor`]: a filled region with a dtype and a shape
+//! - [`cpu`]: the operations, by `firstlight-kernels`
+
+pub mod arena;
+pub mod cpu;
+pub mod tensor;
+
+mod error;
+
+pub use arena::{Arena, Region};
+pub use cpu::Cpu;
+pub use error::Error;
+pub use tensor::{DType, Tensor};
+
+/// The operations of a decoder on one processor, executed in the order in which they are called.
+///
+/// Shapes are written `(rows, columns)`; a row is one token unless said otherwise. Sizes that do not fit together are a
+/// bug of the caller and panic; what the world can do (no memory, a lost device) is an [`Error`].
+pub trait Device {
+    /// Weights: immutable and resident.
+    type Tensor;
+    /// A row-major f32 matrix `(rows, columns)`.
+    type Activations;
+    /// The keys and values of one layer, `(capacity, kv_heads, head_dim)` each.
+    type KvCache;
+
+    /// Room for `(rows, columns)`; the contents are zero.
+    fn activations(&self, rows: usize, columns: usize) -> Result<Self::Activations, Error>;
+
+    /// An empty cache of one layer with room for `capacity` positions. Memory is touched as it is used.
+    fn kv_cache(
+        &self,
+        capacity: usize,
+        kv_heads: usize,
+        head_dim: usize,
+    ) -> Result<Self::KvCache, Error>;
+
+    /// Sets the number of rows that `x` holds; at most what it was made with. The columns stay.
+    fn set_rows(&self, x: &mut Self::Activations, rows: usize);
+
+    /// `out[i] = table[rows[i]]`: table `(n, d)`, out `(rows.len(), d)`. An index past the table panics.
+    fn embed(
+        &self,
+        table: &Self::Tensor,
+        rows: &[u32],
+        out: &mut Self::Activations,
+    ) -> Result<(), Error>;
+
+    /// `out = x / sqrt(mean(x^2) + eps) * weight` over each run of `weight.len()` columns (Zhang and Sennrich, 2019):
+    /// one run a row for a layer norm, one a head for the q/k norms of Qwen3. `x` and `out` `(rows, n * weight.len())`.
+    fn rms_norm(
+        &self,
+        x: &Self::Activations,
+        weight: &Self::Tensor,
+        eps: f32,
+        out: &mut Self::Activations,
+    ) -> Result<(), Error>;
+
+    /// [`Device::rms_norm`] with `x` as its own output.
+    fn rms_norm_in_place(
+        &self,
+        x: &mut Self::Activations,
+        weight: &Self::Tensor,
+        eps: f32,
+    ) -> Result<(), Error>;
+
+    /// `out = x weight^T + bias`: x `(rows, inputs)`, weight `(outputs, inputs)`, bias `(outputs)`, out `(rows, outputs)`.
+    fn linear(
+        &self,
+        x: &Self::Activations,
+        weight: &Self::Tensor,
+        bias: Option<&Self::Tensor>,
+        out: &mut Self::Activations,
+    ) -> Result<(), Error>;
+
+    /// Rotary embedding (Su et al., 2021) in the half-split layout of the checkpoints: in each head of
+    /// `2 * inverse_frequencies.len()` columns, columns `i` and `i + head_dim / 2` turn by `position * inverse_frequencies[i]`.
+    /// Row `r` is at `first_position + r`.
+    fn rope(
+        &self,
+        x: &mut Self::Activations,
+        inverse_frequencies: &[f32],
+        first_position: usize,
+    ) -> Result<(), Error>;
+
+    /// Puts `rows` new positions behind those that the cache holds: keys and values `(rows, kv_heads * head_dim)`.
+    /// More than the capacity panics.
+    fn append(
+        &self,
+        keys: &Self::Activations,
+        values: &Self::Activations,
+        cache: &mut Self::KvCache,
+    ) -> Result<(), Error>;
+
+    /// Causal grouped-query attention over the cache, whose last `rows` positions are those of `queries`:
+    /// queries and out `(rows, heads * head_dim)`, scores scaled by `scale`. With a window of `w`, a position sees
+    /// itself and the `w - 1` before it.
+    fn attention(
+        &self,
+        queries: &Self::Activations,
+        cache: &Self::KvCache,
+        scale: f32,
+        window: Option<usize>,
+        out: &mut Self::Activations,
+    ) -> Result<(), Error>;
+
+    /// `gate = silu(gate) * up` (Shazeer, 2020), element by element.
+    fn silu_mul(&self, gate: &mut Self::Activations, up: &Self::Activations) -> Result<(), Error>;
+
+    /// `x += y`, element by element.
+    fn add(&self, x: &mut Self::Activations, y: &Self::Activations) -> Result<(), Error>;
+
+    /// Copies row `row` of `x` to the only row of `out`.
+    fn copy_row(
+        &self,
+        x: &Self::Activations,
+        row: usize,
+        out: &mut Self::Activations,
+    ) -> Result<(), Error>;
+
+    /// The column of the largest value of each row; the first of equals, and a NaN loses to every number.
+    fn argmax(&self, x: &Self::Activations) -> Result<Vec<u32>, Error>;
+
+    /// Copies `(rows, columns)` to the host, row-major. Waits for everything issued before it.
+    fn read(&self, x: &Self::Activations) -> Result<Vec<f32>, Error>;
+}

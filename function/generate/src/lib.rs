@@ -1,0 +1,1 @@
+//! Prompt to tokens: tokenizer, chat template, sampler, stop rules

@@ -1,0 +1,2 @@
+//! firstlight: from nothing running to the first token.
+fn main() {}

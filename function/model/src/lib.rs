@@ -1,0 +1,1 @@
+//! config.json and layers to logits: one file a family

@@ -1,0 +1,1 @@
+//! Safetensors headers to an ordered fetch plan: pure, no I/O

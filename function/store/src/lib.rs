@@ -1,0 +1,1 @@
+//! Bytes of one immutable object, by range, into the caller's memory

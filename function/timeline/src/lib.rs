@@ -1,0 +1,1 @@
+//! The clock of one cold start: marks and spans, and their forms for people and for tools

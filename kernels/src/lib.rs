@@ -1,0 +1,1 @@
+//! The arithmetic: dot products, GEMV, GEMM, norms, attention, by SIMD chosen at run time
