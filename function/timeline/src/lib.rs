@@ -1,1 +1,35 @@
-//! The clock of one cold start: marks and spans, and their forms for people and for tools
+//! The clock of one cold start, and its forms for people and for tools.
+//!
+//! A process makes one [`Timeline`] and hands clones of it to whoever works on the start. They leave
+//! marks (a moment, once), spans (a piece of work), fetches (one range as the network saw it) and
+//! counts. [`Timeline::report`] takes a snapshot, computes the figures that follow from it, and the
+//! snapshot can be written as a terminal waterfall, one JSON line, a trace for Perfetto, or a page.
+//!
+//! **One name joins the pieces.** A fetch's `stage` and the `label` of a verify or compute span that
+//! works on the same bytes are the same text (`layer 7`), which is how every form draws a layer's
+//! bytes and its arithmetic in one row. Names that end in a number form a series and may be folded.
+//!
+//! # Layout
+//!
+//! - `clock`: `At`, nanoseconds since the process was asked for
+//! - `mark`, `counter`, `lane`, `fetch`: what can be recorded
+//! - `timeline`: `Timeline` and `Span`, the recorder
+//! - `report`: `Report`, the snapshot and its figures; one JSON line a start
+
+#![forbid(unsafe_code)]
+
+mod clock;
+mod counter;
+mod fetch;
+mod lane;
+mod mark;
+mod report;
+mod timeline;
+
+pub use clock::At;
+pub use counter::Counter;
+pub use fetch::{FetchRecord, Outcome};
+pub use lane::Lane;
+pub use mark::Mark;
+pub use report::{FetchReport, Report, SpanReport, Split};
+pub use timeline::{Span, Timeline};

@@ -1,0 +1,61 @@
+//! The things of a cold start that are counted.
+
+use serde::{Deserialize, Serialize};
+
+/// What is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Counter {
+    /// Requests sent, retries and hedges among them.
+    Requests,
+    /// Requests sent again because an earlier one failed.
+    Retries,
+    /// Ranges that stopped making progress.
+    Stalls,
+    /// Requests sent a second time while the first was still open.
+    Hedges,
+    /// Hedges that finished before the request that they doubled.
+    HedgesWon,
+    /// Connections opened.
+    Connections,
+    /// Bytes of bodies received, of everything.
+    BytesFetched,
+    /// Bytes received that had been received before: the price of retries and hedges.
+    BytesTwice,
+    /// Bytes of weights that the model has: what the floor is computed from.
+    WeightBytes,
+    /// Tokens generated.
+    Tokens,
+    /// Tokens of the prompt.
+    PromptTokens,
+}
+
+impl Counter {
+    /// All counters.
+    pub const ALL: [Self; 11] = [
+        Self::Requests,
+        Self::Retries,
+        Self::Stalls,
+        Self::Hedges,
+        Self::HedgesWon,
+        Self::Connections,
+        Self::BytesFetched,
+        Self::BytesTwice,
+        Self::WeightBytes,
+        Self::Tokens,
+        Self::PromptTokens,
+    ];
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_lists_every_counter_at_its_own_index() {
+        for (index, counter) in Counter::ALL.into_iter().enumerate() {
+            assert_eq!(counter as usize, index);
+        }
+        assert_eq!(Counter::ALL.len(), Counter::PromptTokens as usize + 1);
+    }
+}
