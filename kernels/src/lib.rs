@@ -1,1 +1,5 @@
-//! The arithmetic: dot products, GEMV, GEMM, norms, attention, by SIMD chosen at run time
+//! The arithmetic: dot products, GEMV, GEMM, norms, attention, by SIMD chosen at run time.
+
+pub mod elements;
+
+pub use elements::Elements;

@@ -15,6 +15,7 @@ pub mod cpu;
 pub mod tensor;
 
 mod error;
+mod mapping;
 
 pub use arena::{Arena, Region};
 pub use cpu::Cpu;
