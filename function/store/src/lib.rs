@@ -1,1 +1,58 @@
-//! Bytes of one immutable object, by range, into the caller's memory
+//! Bytes of one immutable object, by range, into the caller's memory.
+//!
+//! A [`Store`] makes single attempts: it opens an object (its head, its size and its version in one request) and reads
+//! ranges of exactly that version. A [`Reader`] turns attempts into answers: it retries from the byte that was reached,
+//! abandons an attempt that stalls, hedges the slowest ranges on a second connection, and keeps every limit.
+//!
+//! # Layout
+//!
+//! - [`location`]: where a model lives: `s3://`, `https://`, `hf://` or a folder
+//! - [`object`]: one version of one object
+//! - [`source`]: the trait [`Store`] and what an attempt yields
+//! - [`s3`], [`http`], [`hf`], [`folder`]: the four stores
+//! - [`settings`]: endpoints, tokens and limits, resolved once by the caller
+//! - [`reader`]: attempts to answers; with [`sink`] (the caller's memory), `hedge` (when a second attempt pays) and
+//!   `throttle` (the bandwidth cap)
+
+#![deny(unsafe_code)] // but for one line: mapping a file
+
+pub mod folder;
+pub mod hf;
+pub mod http;
+pub mod location;
+pub mod object;
+pub mod reader;
+pub mod s3;
+pub mod settings;
+pub mod sink;
+pub mod source;
+
+mod attempt;
+mod error;
+mod hedge;
+mod resolver;
+mod throttle;
+
+pub use error::Error;
+pub use location::Location;
+pub use object::{Object, Version};
+pub use reader::{Priority, Reader};
+pub use settings::{Limits, Settings};
+pub use sink::Sink;
+pub use source::{Chunks, Opened, Store};
+
+use std::sync::Arc;
+
+/// The store that holds `location`. Nothing is requested yet.
+pub async fn connect(location: &Location, settings: &Settings) -> Result<Arc<dyn Store>, Error> {
+    Ok(match location {
+        Location::S3 { bucket, prefix } => {
+            Arc::new(s3::S3::connect(bucket, prefix, settings).await?)
+        }
+        Location::Http { base } => Arc::new(http::Http::new(base.clone(), settings)?),
+        Location::Hub { repository, revision } => {
+            Arc::new(hf::Hub::new(repository, revision, settings)?)
+        }
+        Location::Folder { path } => Arc::new(folder::Folder::new(path)?),
+    })
+}

@@ -1,0 +1,301 @@
+//! Attempts to answers: what a load reads through.
+//!
+//! A range waits for its turn (first come, first served: the order of the calls is the order on the wire), is asked
+//! for, and lands. An attempt that breaks is followed by one that goes on from the byte that was reached, after a
+//! jittered pause; one that yields nothing for [`Limits::stall`] counts as broken, and since its connection is closed
+//! with it, the next one runs on another. A range of weights that takes longer than nearly all before it is asked for a
+//! second time beside the first (see `hedge`), and the faster of the two wins.
+
+use std::hash::{BuildHasher, RandomState};
+use std::ops::Range;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use firstlight_timeline::{Counter, Mark, Timeline};
+use futures_util::StreamExt;
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
+
+use crate::attempt::{Label, Landing, Wire};
+use crate::hedge::Hedging;
+use crate::settings::{CONNECT, URGENT_IN_FLIGHT};
+use crate::throttle::Throttle;
+use crate::{Error, Limits, Object, Opened, Sink, Store};
+
+/// The first pause after a broken attempt; it doubles with each.
+const PAUSE: Duration = Duration::from_millis(40);
+/// Attempts at one range altogether, as a multiple of [`Limits::attempts`]: a server that gives one byte each time is
+/// not asked forever.
+const ATTEMPTS_WITH_PROGRESS: u32 = 16;
+
+/// Which queue a range waits in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Priority {
+    /// Weights, in execution order.
+    Weights,
+    /// Small and waited for: overtakes the weights.
+    Urgent,
+}
+
+/// Reads objects of one store within its limits. Cheap to clone.
+#[derive(Clone)]
+pub struct Reader {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    wire: Wire,
+    limits: Limits,
+    weights: Semaphore,
+    urgent: Semaphore,
+    landed: AtomicU64,
+}
+
+impl Reader {
+    /// A reader of `store` that keeps `limits` and tells `timeline`.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, limits: Limits, timeline: Timeline) -> Self {
+        let wire = Wire {
+            store,
+            stall: limits.stall,
+            throttle: limits.bandwidth_bytes_per_s.map(Throttle::new),
+            hedging: Hedging::new(limits.hedge_share),
+            timeline,
+        };
+        let weights = Semaphore::new(limits.in_flight.max(1));
+        let urgent = Semaphore::new(URGENT_IN_FLIGHT);
+        let landed = AtomicU64::new(0);
+        Self { shared: Arc::new(Shared { wire, limits, weights, urgent, landed }) }
+    }
+
+    /// The object's full name, for messages.
+    #[must_use]
+    pub fn locate(&self, key: &str) -> String {
+        self.shared.wire.store.locate(key)
+    }
+
+    /// Bytes of weights that have landed so far, for a progress bar.
+    #[must_use]
+    pub fn landed_bytes(&self) -> u64 {
+        self.shared.landed.load(Ordering::Relaxed)
+    }
+
+    /// The object as memory backed by the page cache, where the store has it.
+    pub fn map(&self, object: &Object) -> Result<Option<Bytes>, Error> {
+        self.shared.wire.store.map(object)
+    }
+
+    /// Opens an object and reads its first `head_bytes` (all of it where it is smaller).
+    pub async fn open(&self, key: &str, head_bytes: u64) -> Result<(Object, Vec<u8>), Error> {
+        let mut pauses = Pauses::new(&self.shared.limits);
+        loop {
+            match self.open_once(key, head_bytes).await {
+                Err(error) => self.pause(&mut pauses, error, false).await?,
+                opened => return opened,
+            }
+        }
+    }
+
+    /// A small file, whole: at most `limit` bytes.
+    pub async fn whole(&self, key: &str, limit: u64) -> Result<Vec<u8>, Error> {
+        let (object, bytes) = self.open(key, limit).await?;
+        if object.size > limit {
+            return Err(Error::TooLarge { object: self.locate(key), size: object.size, limit });
+        }
+        Ok(bytes)
+    }
+
+    /// A small file that need not be there. Where listing is not allowed, S3 answers 403 for what is not there.
+    pub async fn optional(&self, key: &str, limit: u64) -> Result<Option<Vec<u8>>, Error> {
+        match self.whole(key, limit).await {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(Error::NotFound { .. } | Error::Denied { status: 403, .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads `range` of `object` into `sink` and gives the sink back. `stage` is what the timeline calls it.
+    pub async fn fetch<S: Sink>(
+        &self,
+        object: &Object,
+        range: Range<u64>,
+        stage: &Arc<str>,
+        priority: Priority,
+        sink: S,
+    ) -> Result<S, Error> {
+        let queue = match priority {
+            Priority::Weights => &self.shared.weights,
+            Priority::Urgent => &self.shared.urgent,
+        };
+        let _turn = queue.acquire().await.expect("a reader's queues are never closed");
+        let landing = Landing::new(object.clone(), range.clone(), sink);
+        let mut pauses = Pauses::new(&self.shared.limits);
+        loop {
+            let before = landing.reached();
+            match self.race(&landing, stage, pauses.attempt, priority).await {
+                Ok(()) => break,
+                Err(error) => self.pause(&mut pauses, error, landing.reached() > before).await?,
+            }
+        }
+        self.shared.landed.fetch_add(range.end - range.start, Ordering::Relaxed);
+        Ok(landing.into_sink())
+    }
+
+    async fn open_once(&self, key: &str, head_bytes: u64) -> Result<(Object, Vec<u8>), Error> {
+        let Wire { store, stall, timeline, .. } = &self.shared.wire;
+        timeline.mark(Mark::FirstRequest);
+        timeline.count(Counter::Requests, 1);
+        let patience = *stall + CONNECT;
+        let stalled = |at, after: Duration| {
+            let object = store.locate(key);
+            move |_| Error::Stalled { object, at, after_s: after.as_secs_f64() }
+        };
+        let opening = timeout(patience, store.open(key, head_bytes)).await;
+        let Opened { object, mut head } = opening.map_err(stalled(0, patience))??;
+        timeline.mark(Mark::FirstByte);
+        let expected = object.size.min(head_bytes);
+        let mut bytes = Vec::new();
+        while (bytes.len() as u64) < expected {
+            let at = bytes.len() as u64;
+            let chunk = timeout(*stall, head.next()).await.map_err(stalled(at, *stall))?;
+            let short = || Error::Short { object: store.locate(key), range: 0..expected, at };
+            bytes.extend_from_slice(&chunk.ok_or_else(short)??);
+        }
+        timeline.count(Counter::BytesFetched, bytes.len() as u64);
+        bytes.truncate(usize::try_from(expected).expect("no more than was received"));
+        Ok((object, bytes))
+    }
+
+    /// One attempt, and a second beside it if the first takes too long and the budget allows.
+    async fn race<S: Sink>(
+        &self,
+        landing: &Landing<S>,
+        stage: &Arc<str>,
+        attempt: u32,
+        priority: Priority,
+    ) -> Result<(), Error> {
+        let Wire { hedging, timeline, .. } = &self.shared.wire;
+        let is_weights = priority == Priority::Weights;
+        let label = |hedge| Label { stage: Arc::clone(stage), attempt, hedge, is_weights };
+        let mut first = pin!(self.shared.wire.attempt(landing, label(false)));
+        if !is_weights {
+            return first.await;
+        }
+        hedging.request();
+        tokio::select! {
+            biased;
+            done = &mut first => return done,
+            () = self.patience(landing.range.end - landing.reached()) => {}
+        }
+        timeline.count(Counter::Hedges, 1);
+        let mut second = pin!(self.shared.wire.attempt(landing, label(true)));
+        tokio::select! {
+            biased;
+            done = &mut first => if done.is_ok() { return done } else { return second.await },
+            done = &mut second => if done.is_err() { return first.await },
+        }
+        timeline.count(Counter::HedgesWon, 1);
+        Ok(())
+    }
+
+    /// Returns when a hedge of `bytes` is due and paid for: never, where that does not happen.
+    async fn patience(&self, bytes: u64) {
+        const LOOK_AGAIN: Duration = Duration::from_millis(100);
+        let hedging = &self.shared.wire.hedging;
+        let started = tokio::time::Instant::now();
+        loop {
+            match hedging.patience(bytes) {
+                Some(patience) if started.elapsed() >= patience => {
+                    if hedging.spend() {
+                        return;
+                    }
+                    sleep(LOOK_AGAIN).await;
+                }
+                Some(patience) => sleep(patience.saturating_sub(started.elapsed())).await,
+                None => sleep(LOOK_AGAIN).await,
+            }
+        }
+    }
+
+    async fn pause(&self, pauses: &mut Pauses, error: Error, progress: bool) -> Result<(), Error> {
+        let timeline = &self.shared.wire.timeline;
+        if matches!(error, Error::Stalled { .. }) {
+            timeline.count(Counter::Stalls, 1);
+        }
+        tracing::debug!(%error, "attempt failed");
+        let pause = pauses.after(error, progress)?;
+        timeline.count(Counter::Retries, 1);
+        sleep(pause).await;
+        Ok(())
+    }
+}
+
+/// How long to wait after each failed attempt, and when to give up.
+struct Pauses {
+    attempt: u32,
+    in_a_row: u32,
+    allowed: u32,
+}
+
+impl Pauses {
+    fn new(limits: &Limits) -> Self {
+        Self { attempt: 1, in_a_row: 0, allowed: limits.attempts.max(1) }
+    }
+
+    /// Full jitter: anything up to the pause that is due, so that ranges that broke together do not return together.
+    fn after(&mut self, error: Error, progress: bool) -> Result<Duration, Error> {
+        if !error.is_transient() {
+            return Err(error);
+        }
+        self.in_a_row = if progress { 1 } else { self.in_a_row + 1 };
+        if self.in_a_row >= self.allowed || self.attempt >= self.allowed * ATTEMPTS_WITH_PROGRESS {
+            return Err(Error::GaveUp { attempts: self.in_a_row, last: Box::new(error) });
+        }
+        self.attempt += 1;
+        let due = PAUSE * 2_u32.pow((self.in_a_row - 1).min(6));
+        Ok(due.mul_f64(random_share()))
+    }
+}
+
+/// Anything in 0..1; its only use is to be different each time.
+fn random_share() -> f64 {
+    let random = RandomState::new().hash_one(0_u8);
+    random as f64 / u64::MAX as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn broken() -> Error {
+        Error::Connection { object: "x".into(), reason: "reset".into() }
+    }
+
+    #[test]
+    fn attempts_without_progress_are_counted_and_progress_starts_the_count_anew() {
+        let mut pauses = Pauses::new(&Limits { attempts: 3, ..Limits::default() });
+        assert!(pauses.after(broken(), false).is_ok());
+        assert!(pauses.after(broken(), false).is_ok());
+        assert!(pauses.after(broken(), true).is_ok());
+        assert!(pauses.after(broken(), false).is_ok());
+        let gave_up = pauses.after(broken(), false).unwrap_err();
+        assert!(matches!(gave_up, Error::GaveUp { attempts: 3, .. }), "{gave_up}");
+    }
+
+    #[test]
+    fn what_cannot_get_better_is_not_tried_again() {
+        let gone = Error::NotFound { object: "x".into(), hint: None };
+        let mut pauses = Pauses::new(&Limits::default());
+        assert!(matches!(pauses.after(gone, true), Err(Error::NotFound { .. })));
+    }
+
+    #[test]
+    fn endless_progress_ends() {
+        let mut pauses = Pauses::new(&Limits { attempts: 2, ..Limits::default() });
+        let tries = (0..1000).take_while(|_| pauses.after(broken(), true).is_ok()).count();
+        assert_eq!(tries, 31);
+    }
+}
