@@ -36,7 +36,7 @@ mod throttle;
 pub use error::Error;
 pub use location::Location;
 pub use object::{Object, Version};
-pub use reader::{Priority, Reader};
+pub use reader::{Priority, Reader, Turn};
 pub use settings::{Limits, Settings};
 pub use sink::Sink;
 pub use source::{Chunks, Opened, Store};

@@ -16,7 +16,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use firstlight_timeline::{Counter, Mark, Timeline};
 use futures_util::StreamExt;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 
 use crate::attempt::{Label, Landing, Wire};
@@ -40,6 +40,12 @@ pub enum Priority {
     Urgent,
 }
 
+/// A place among the ranges in flight, until it is dropped.
+pub struct Turn {
+    priority: Priority,
+    _permit: OwnedSemaphorePermit,
+}
+
 /// Reads objects of one store within its limits. Cheap to clone.
 #[derive(Clone)]
 pub struct Reader {
@@ -49,8 +55,8 @@ pub struct Reader {
 struct Shared {
     wire: Wire,
     limits: Limits,
-    weights: Semaphore,
-    urgent: Semaphore,
+    weights: Arc<Semaphore>,
+    urgent: Arc<Semaphore>,
     landed: AtomicU64,
 }
 
@@ -65,8 +71,8 @@ impl Reader {
             hedging: Hedging::new(limits.hedge_share),
             timeline,
         };
-        let weights = Semaphore::new(limits.in_flight.max(1));
-        let urgent = Semaphore::new(URGENT_IN_FLIGHT);
+        let weights = Arc::new(Semaphore::new(limits.in_flight.max(1)));
+        let urgent = Arc::new(Semaphore::new(URGENT_IN_FLIGHT));
         let landed = AtomicU64::new(0);
         Self { shared: Arc::new(Shared { wire, limits, weights, urgent, landed }) }
     }
@@ -90,6 +96,7 @@ impl Reader {
 
     /// Opens an object and reads its first `head_bytes` (all of it where it is smaller).
     pub async fn open(&self, key: &str, head_bytes: u64) -> Result<(Object, Vec<u8>), Error> {
+        let _turn = self.turn(Priority::Urgent).await;
         let mut pauses = Pauses::new(&self.shared.limits);
         loop {
             match self.open_once(key, head_bytes).await {
@@ -117,25 +124,31 @@ impl Reader {
         }
     }
 
-    /// Reads `range` of `object` into `sink` and gives the sink back. `stage` is what the timeline calls it.
-    pub async fn fetch<S: Sink>(
-        &self,
-        object: &Object,
-        range: Range<u64>,
-        stage: &Arc<str>,
-        priority: Priority,
-        sink: S,
-    ) -> Result<S, Error> {
+    /// Waits for a place among the ranges in flight. Turns are given in the order in which they are asked for, so that
+    /// whoever takes them one after another has its ranges asked for in that order.
+    pub async fn turn(&self, priority: Priority) -> Turn {
         let queue = match priority {
             Priority::Weights => &self.shared.weights,
             Priority::Urgent => &self.shared.urgent,
         };
-        let _turn = queue.acquire().await.expect("a reader's queues are never closed");
+        let permit = Arc::clone(queue).acquire_owned().await;
+        Turn { priority, _permit: permit.expect("a reader's queues are never closed") }
+    }
+
+    /// Reads `range` of `object` into `sink` and gives the sink back. `stage` is what the timeline calls it.
+    pub async fn fetch<S: Sink>(
+        &self,
+        turn: Turn,
+        object: &Object,
+        range: Range<u64>,
+        stage: &Arc<str>,
+        sink: S,
+    ) -> Result<S, Error> {
         let landing = Landing::new(object.clone(), range.clone(), sink);
         let mut pauses = Pauses::new(&self.shared.limits);
         loop {
             let before = landing.reached();
-            match self.race(&landing, stage, pauses.attempt, priority).await {
+            match self.race(&landing, stage, pauses.attempt, turn.priority).await {
                 Ok(()) => break,
                 Err(error) => self.pause(&mut pauses, error, landing.reached() > before).await?,
             }

@@ -46,7 +46,7 @@ impl Default for Limits {
 
 /// Small requests that overtake the ranges of weights: heads, configuration, the prompt's embedding rows. More would
 /// open more connections than they save round trips.
-pub(crate) const URGENT_IN_FLIGHT: usize = 8;
+pub(crate) const URGENT_IN_FLIGHT: usize = 16;
 
 /// S3 closes idle connections after 5 to 20 s, hyper would keep them for 90: a pooled connection that the server has
 /// closed costs a failed request.
