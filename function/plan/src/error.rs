@@ -4,6 +4,7 @@ use safetensors::Dtype;
 
 use crate::header::{HEADER_LIMIT_BYTES, NAME_LIMIT_BYTES, TENSORS_LIMIT};
 use crate::index::INDEX_LIMIT_BYTES;
+use crate::manifest::MODEL_LIMIT_BYTES;
 
 /// Numbers are bytes of the whole object unless the message says otherwise; ends are exclusive.
 #[derive(Debug, thiserror::Error)]
@@ -17,7 +18,8 @@ pub enum Error {
     TooShort { object: String, size: u64 },
 
     #[error(
-        "`{object}` announces a header of {bytes} bytes; the limit is 1 to {HEADER_LIMIT_BYTES}\nhint: {hint}"
+        "`{object}` announces a header of {bytes} bytes; the limit is 1 to {HEADER_LIMIT_BYTES}\n\
+         hint: {hint}"
     )]
     HeaderLength { object: String, bytes: u64, hint: &'static str },
 
@@ -46,7 +48,8 @@ pub enum Error {
     HeaderJson { object: String, reason: serde_json::Error },
 
     #[error(
-        "`{object}` lists {count} tensors; the limit is {TENSORS_LIMIT} a shard\nhint: split it into more shards"
+        "`{object}` lists {count} tensors; the limit is {TENSORS_LIMIT} a shard\n\
+         hint: split it into more shards"
     )]
     TensorCount { object: String, count: usize },
 
@@ -61,7 +64,7 @@ pub enum Error {
 
     #[error(
         "`{object}` lists tensor `{tensor}` twice\n\
-         hint: readers disagree about which one counts; write the file again with a safetensors library"
+         hint: readers disagree about which one counts; write the file again"
     )]
     DuplicateTensor { object: String, tensor: String },
 
@@ -106,7 +109,8 @@ pub enum Error {
     Gap { object: String, tensor: String, from: u64, to: u64 },
 
     #[error(
-        "`{object}` ends at byte {found}, but its header needs {needed}: tensor `{tensor}` is cut off\n\
+        "`{object}` ends at byte {found}, but its header needs {needed}: tensor `{tensor}` is \
+         cut off\n\
          hint: the object is truncated; upload it again"
     )]
     DataTruncated { object: String, tensor: String, found: u64, needed: u64 },
@@ -147,7 +151,8 @@ pub enum Error {
     ShardMissing { tensor: String, shard: String },
 
     #[error(
-        "the index maps tensor `{tensor}` to `{shard}`, but that shard does not hold it{elsewhere}\n\
+        "the index maps tensor `{tensor}` to `{shard}`, but that shard does not hold \
+         it{elsewhere}\n\
          hint: index and shards come from different saves; upload both again"
     )]
     IndexMismatch { tensor: String, shard: String, elsewhere: String },
@@ -158,8 +163,10 @@ pub enum Error {
     )]
     TensorTwice { tensor: String, first: String, second: String },
 
-    #[error("the shards have more bytes together than can be counted, from `{shard}` on")]
-    ModelSize { shard: String },
+    #[error(
+        "the tensors up to shard `{shard}` take {bytes} bytes; the limit is {MODEL_LIMIT_BYTES}"
+    )]
+    ModelSize { shard: String, bytes: u64 },
 
     // The model's wishes and the files.
     #[error(
@@ -185,7 +192,4 @@ pub enum Error {
 
     #[error("row {row} of tensor `{tensor}` is wanted, which has {rows} rows")]
     Row { tensor: String, row: u32, rows: u64 },
-
-    #[error("the tensors up to `{tensor}` do not fit into an address space")]
-    ArenaOverflow { tensor: String },
 }

@@ -1,9 +1,9 @@
 //! Bytes that are wanted, to the ranges that fetch them.
 //!
-//! The wanted bytes of one shard, sorted, become runs: neighbours are joined where the gap between them is small, since
-//! a few bytes too many are cheaper than one request more. A run that is longer than a range may be is cut into equal
-//! pieces, so that the last one is not a crumb that costs a request of its own; and what a cut leaves of a gap at either
-//! end of a piece is trimmed.
+//! The wanted bytes of one shard, sorted, become runs: neighbours are joined where the gap between
+//! them is small, since a few bytes too many are cheaper than one request more. A run that is
+//! longer than a range may be is cut into equal pieces, so that the last one is not a crumb that
+//! costs a request of its own; and what a cut leaves of a gap at either end of a piece is trimmed.
 
 use std::ops::Range;
 
@@ -50,12 +50,12 @@ fn pieces(run: &[Place], range_bytes: u64) -> impl Iterator<Item = Range<u64>> {
     let (first, last) = (&run[0], &run[run.len() - 1]); // `chunk_by` makes no empty chunks
     let (start, end) = (first.source.start, last.source.end);
     let count = (end - start).div_ceil(range_bytes);
-    // Whole cache lines from the run's start, so that no element of a tensor that is aligned itself is cut.
+    // Rounded so that no element is cut in tensors that are aligned themselves.
     let bytes = (end - start).div_ceil(count).next_multiple_of(CUT_BYTES).min(range_bytes);
     (0..count)
-        .map(move |i| start.saturating_add(i * bytes))
-        .take_while(move |at| *at < end)
-        .map(move |at| at..end.min(at.saturating_add(bytes)))
+        .map(move |i| start + i * bytes)
+        .take_while(move |at| *at < end) // rounding up may leave nothing for the last
+        .map(move |at| at..end.min(at + bytes))
 }
 
 /// The parts of a run that lie in `piece`.

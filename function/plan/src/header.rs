@@ -1,10 +1,12 @@
 //! The header of one shard: its first bytes to tensors whose ranges are known to be right.
 //!
-//! A safetensors file is `n` (8 bytes, little endian), `n` bytes of JSON and the data. The length is checked against
-//! the object's size and our own limit before anything is believed; then the JSON is parsed, with every duplicate seen;
-//! then each tensor's range is checked against its dtype and shape; and then the ranges, in the order of their offsets,
-//! must tile the data section: no overlap, no gap, and the last byte of the last tensor is the last byte of the object.
-//! What comes out cannot be wrong: [`TensorEntry::range`] counts from the object's first byte and lies within it.
+//! A safetensors file is `n` (8 bytes, little endian), `n` bytes of JSON and the data. The length
+//! is checked against the object's size and our own limit before anything is believed; then the
+//! JSON is parsed, with every duplicate seen; then each tensor's range is checked against its dtype
+//! and shape; and then the ranges, in the order of their offsets, must tile the data section: no
+//! overlap, no gap, and the last byte of the last tensor is the last byte of the object. What comes
+//! out cannot be wrong: [`TensorEntry::range`] counts from the object's first byte and lies within
+//! it.
 
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
@@ -17,19 +19,20 @@ use serde::de::value::{Error as ValueError, StrDeserializer};
 use crate::Error;
 use crate::raw::{RawHeader, RawTensor};
 
-/// One speculative read of a shard's head. A tensor takes about 120 bytes of JSON, so this holds the header of any shard
-/// of some 2,000 tensors, in practice all but mixtures of hundreds of experts; at 1 Gbit/s it is 2 ms of the wire, where
-/// a second request is 30 ms.
+/// One speculative read of a shard's head. A tensor takes about 120 bytes of JSON, so this holds
+/// the header of some 2,000 tensors: most shards of mixtures of experts, and all others. It is 2 ms
+/// of a wire of 1 Gbit/s, where a second request would be 30 ms.
 pub const HEAD_BYTES: u64 = 256 << 10;
 
-/// The longest header that is read: about 130,000 tensors in one shard, ten times what the largest published models
-/// have in one. The format's own limit, 100 MB, is a second of the wire and most of a gigabyte once parsed.
+/// The longest header that is read: about 130,000 tensors, where a shard of a mixture of hundreds
+/// of experts has thousands. The format's own limit, 100 MB, is most of a second of a wire of 1
+/// Gbit/s and several times as much memory once parsed.
 pub const HEADER_LIMIT_BYTES: u64 = 16 << 20;
 
 /// Tensors in one shard: [`HEADER_LIMIT_BYTES`] at 128 bytes each.
 pub const TENSORS_LIMIT: usize = 1 << 17;
 
-/// Bytes of a tensor's name: ten times the longest of published models, and a message can still show it.
+/// Bytes of a tensor's name. Names in use have about 100 at most.
 pub const NAME_LIMIT_BYTES: usize = 1 << 10;
 
 /// What the first bytes of an object tell.
@@ -129,7 +132,7 @@ fn hint(start: [u8; 8]) -> &'static str {
             "this is a Git LFS pointer, not the file; run `git lfs pull` and upload the file itself"
         }
         [b'P', b'K', 3, 4, ..] | [0x80, 2..=5, ..] => {
-            "this looks like a pickle, which is never loaded; save the model with `safe_serialization=True`"
+            "this looks like a pickle, which is never loaded; save the model as safetensors"
         }
         [b'G', b'G', b'U', b'F', ..] => "this is a GGUF file; use the model's safetensors files",
         [b'<', ..] => {
@@ -203,7 +206,8 @@ impl Checks<'_> {
         Ok(())
     }
 
-    /// A tensor whose range, still counted from the data's first byte, is as long as its dtype and shape say.
+    /// A tensor whose range, still counted from the data's first byte, is as long as its dtype and
+    /// shape say.
     fn tensor(self, name: String, raw: RawTensor) -> Result<TensorEntry, Error> {
         let object = self.object.to_owned();
         let RawTensor { dtype, shape, data_offsets: (begin, end) } = raw;
@@ -277,7 +281,8 @@ fn parse_dtype(name: &str) -> Option<Dtype> {
     Dtype::deserialize(deserializer).ok()
 }
 
-/// The bits of a tensor; none where a product on the way does not fit, even if a later dimension is 0.
+/// The bits of a tensor; none where a product on the way does not fit, even if a later dimension is
+/// 0.
 fn bits(dtype: Dtype, shape: &[u64]) -> Option<u64> {
     let elements = shape.iter().try_fold(1u64, |product, n| product.checked_mul(*n))?;
     elements.checked_mul(dtype.bitsize() as u64)

@@ -1,13 +1,18 @@
 //! Every tensor of a model by name, whichever shard it is in.
 //!
-//! The index and the shards must agree. An index that names a shard that is not there, or a tensor that its shard does
-//! not hold, is an error, and so is a tensor in two shards: which one is meant would be a guess. A tensor that the index
-//! does not mention is tolerated, as transformers does: the shard says that it is there, and it says where.
+//! The index and the shards must agree. An index that names a shard that is not there, or a tensor
+//! that its shard does not hold, is an error, and so is a tensor in two shards: which one is meant
+//! would be a guess. A tensor that the index does not mention is tolerated, as transformers does:
+//! the shard says that it is there, and it says where.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
 use crate::{Error, Header, Index, TensorEntry};
+
+/// The tensors of a model together, 16 TiB: several times the largest published. With it, sums of
+/// places and padding stay far from the end of a `u64`, and the fetches of a plan fit into memory.
+pub const MODEL_LIMIT_BYTES: u64 = 1 << 44;
 
 /// One object with tensors in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,7 +38,7 @@ impl Manifest {
     /// Brings the shards of a model together, and checks that `index` says the same as they do.
     pub fn new(shards: Vec<Shard>, index: Option<&Index>) -> Result<Self, Error> {
         let manifest =
-            Self { weight_bytes: weight_bytes(&shards)?, by_name: by_name(&shards)?, shards };
+            Self { by_name: by_name(&shards)?, weight_bytes: weight_bytes(&shards)?, shards };
         if let Some(index) = index {
             manifest.check(index)?;
         }
@@ -86,12 +91,16 @@ impl Manifest {
     }
 }
 
-/// The sum of all tensors, which also shows that the sum over any part of them can be counted.
 fn weight_bytes(shards: &[Shard]) -> Result<u64, Error> {
-    shards.iter().try_fold(0u64, |sum, shard| {
-        let bytes = shard.header.tensors().map(TensorEntry::bytes).sum(); // within the shard's size
-        sum.checked_add(bytes).ok_or_else(|| Error::ModelSize { shard: shard.name.clone() })
-    })
+    let mut sum = 0u64;
+    for shard in shards {
+        let bytes = shard.header.tensors().map(TensorEntry::bytes).sum(); // at most its size
+        sum = sum.saturating_add(bytes);
+        if sum > MODEL_LIMIT_BYTES {
+            return Err(Error::ModelSize { shard: shard.name.clone(), bytes: sum });
+        }
+    }
+    Ok(sum)
 }
 
 fn by_name(shards: &[Shard]) -> Result<HashMap<String, (usize, usize)>, Error> {
@@ -113,4 +122,67 @@ fn by_name(shards: &[Shard]) -> Result<HashMap<String, (usize, usize)>, Error> {
         }
     }
     Ok(by_name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Dtype;
+    use crate::samples::shard;
+
+    fn shards() -> Vec<Shard> {
+        let tensor = |name: &str, n| (name.to_owned(), Dtype::F32, vec![n]);
+        vec![shard("1.st", &[tensor("a", 2), tensor("b", 3)]), shard("2.st", &[tensor("c", 4)])]
+    }
+
+    fn refusal(weight_map: &str) -> String {
+        let json = format!(r#"{{"weight_map":{weight_map}}}"#);
+        let index = Index::parse("i.json", json.as_bytes()).expect("an index");
+        let message = Manifest::new(shards(), Some(&index)).expect_err("a refusal").to_string();
+        message.lines().next().expect("a line").to_owned()
+    }
+
+    #[test]
+    fn tensors_are_found_in_any_shard() {
+        let index = Index::parse("i.json", br#"{"weight_map":{"a":"1.st","c":"2.st"}}"#);
+        let manifest = Manifest::new(shards(), Some(&index.expect("an index"))).expect("agreement");
+        let (at, entry) = manifest.get("c").expect("a tensor");
+        assert_eq!((at, entry.name.as_str(), entry.bytes()), (1, "c", 16));
+        // The index does not mention it; the shard is believed.
+        assert_eq!(manifest.get("b").map(|(at, _)| at), Some(0));
+        assert_eq!(manifest.get("d"), None);
+        assert_eq!(manifest.weight_bytes(), 36);
+        let names: Vec<_> = manifest.tensors().map(|(_, entry)| entry.name.as_str()).collect();
+        assert_eq!(names, ["a", "b", "c"]);
+    }
+
+    #[test]
+    fn index_and_shards_disagree() {
+        assert_eq!(
+            refusal(r#"{"a":"1.st","c":"3.st"}"#),
+            "the index maps tensor `c` to `3.st`, which is not there"
+        );
+        assert_eq!(
+            refusal(r#"{"a":"1.st","d":"2.st"}"#),
+            "the index maps tensor `d` to `2.st`, but that shard does not hold it"
+        );
+        assert_eq!(
+            refusal(r#"{"a":"2.st"}"#),
+            "the index maps tensor `a` to `2.st`, but that shard does not hold it; `1.st` does"
+        );
+    }
+
+    #[test]
+    fn shards_disagree_with_each_other() {
+        let [first, mut second]: [Shard; 2] = shards().try_into().expect("two shards");
+        second.header = first.header.clone();
+        let error = Manifest::new(vec![first.clone(), second], None).expect_err("a refusal");
+        assert!(matches!(error, Error::TensorTwice { .. }), "{error}");
+        let error = Manifest::new(vec![first.clone(), first], None).expect_err("a refusal");
+        assert!(matches!(error, Error::DuplicateShard { .. }), "{error}");
+        let huge =
+            |name: &str| shard(name, &[(name.into(), Dtype::U8, vec![MODEL_LIMIT_BYTES / 2 + 1])]);
+        let error = Manifest::new(vec![huge("a"), huge("b")], None).expect_err("a refusal");
+        assert!(matches!(error, Error::ModelSize { .. }), "{error}");
+    }
 }

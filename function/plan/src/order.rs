@@ -1,8 +1,10 @@
 //! What the model wants, in execution order.
 //!
-//! Names and shapes come from config.json alone, before any header is read: the plan is where the two meet.
+//! Names and shapes come from config.json alone, before any header is read: the plan is where the
+//! two meet.
 
-/// The tensors that one step of the forward pass needs before it can begin: the embedding, one layer, the output head.
+/// The tensors that one step of the forward pass needs before it can begin: the embedding, one
+/// layer, the output head.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stage {
     /// For the timeline and for `inspect`, such as `layer 3`.

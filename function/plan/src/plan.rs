@@ -1,9 +1,10 @@
 //! What to fetch, in which order, and where each byte goes.
 //!
-//! Stage by stage, in execution order, each wanted tensor is found in the manifest, checked against the shape that the
-//! model expects, and given its place in the arena; then the stage's bytes, sorted by shard and offset, become fetches.
-//! A fetch serves one stage, so that a stage is complete when its own fetches are, and none of them waits for another's.
-//! Every byte of every wanted tensor is placed exactly once, and no other byte is placed at all.
+//! Stage by stage, in execution order, each wanted tensor is found in the manifest, checked against
+//! the shape that the model expects, and given its place in the arena; then the stage's bytes,
+//! sorted by shard and offset, become fetches. A fetch serves one stage, so that a stage is
+//! complete when its own fetches are, and none of them waits for another's. Every byte of every
+//! wanted tensor is placed exactly once, and no other byte is placed at all.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
@@ -49,7 +50,8 @@ pub struct Placed {
     pub shape: Vec<u64>,
     /// Its place in the manifest.
     pub shard: usize,
-    /// Counted from the object's first byte. For a plan of rows, from the first of them to the last.
+    /// Counted from the object's first byte. For a plan of rows, from the first of them to the
+    /// last.
     pub source: Range<u64>,
     /// Its bytes in the arena; disjoint from every other's.
     pub arena: Range<u64>,
@@ -60,7 +62,8 @@ pub struct Placed {
 pub struct Limits {
     /// No fetch is longer.
     pub range_bytes: u64,
-    /// Wanted bytes that are at most so far apart are fetched together, with what lies between them.
+    /// Wanted bytes that are at most so far apart are fetched together, with what lies between
+    /// them.
     pub gap_bytes: u64,
     /// Every tensor begins at a multiple of it in the arena; a power of two.
     pub align_bytes: u64,
@@ -75,7 +78,8 @@ impl Limits {
         Self {
             // 80 ms of one S3 connection at 100 MB/s, against 30 ms to its first byte.
             range_bytes: 8 << 20,
-            // Half a millisecond at 1 Gbit/s, where one request more is 30 ms of a connection.
+            // Half a millisecond of the wire at 1 Gbit/s, against one request more on a connection
+            // that is busy.
             gap_bytes: 64 << 10,
             // A cache line, and the widest vector load.
             align_bytes: 64,
@@ -95,13 +99,13 @@ impl Plan {
         Ok(builder.plan)
     }
 
-    /// Plans the rows `rows`, sorted and each once, of a tensor `(n, columns)`: one stage of one tensor
-    /// `(rows.len(), columns)`, for an embedding table of which a prompt needs little.
+    /// Plans the rows `rows`, sorted and each once, of a tensor `(n, columns)`: one stage of one
+    /// tensor `(rows.len(), columns)`, for an embedding table of which a prompt needs little.
     ///
     /// # Panics
     ///
-    /// If `shape` has not two dimensions, if `rows` are not sorted and unique, or if a supported dtype is less than a
-    /// byte.
+    /// If `shape` has not two dimensions, if `rows` are not sorted and unique, or if a supported
+    /// dtype is less than a byte.
     pub fn rows(
         manifest: &Manifest,
         tensor: &str,
@@ -117,7 +121,7 @@ impl Plan {
             return Err(Error::Row { tensor: tensor.into(), row, rows: count });
         }
         let mut builder = Builder::new(limits);
-        builder.rows(shard, entry, rows)?;
+        builder.rows(shard, entry, rows);
         Ok(builder.plan)
     }
 
@@ -127,7 +131,8 @@ impl Plan {
         self.stages.iter().map(|stage| stage.bytes).sum()
     }
 
-    /// The bytes that the fetches ask for: those of the tensors, and the gaps that are fetched over.
+    /// The bytes that the fetches ask for: those of the tensors, and the gaps that are fetched
+    /// over.
     #[must_use]
     pub fn fetched_bytes(&self) -> u64 {
         self.fetches.iter().map(|fetch| fetch.range.end - fetch.range.start).sum()
@@ -155,88 +160,73 @@ impl<'a> Builder<'a> {
     fn new(limits: &'a Limits) -> Self {
         assert!(limits.range_bytes > 0, "a range holds at least one byte");
         assert!(limits.align_bytes.is_power_of_two(), "alignments are powers of two");
+        assert!(limits.align_bytes <= ALIGN_LIMIT_BYTES, "no processor needs such an alignment");
         Self { limits, plan: Plan { arena_bytes: 0, stages: Vec::new(), fetches: Vec::new() } }
     }
 
     fn stage(&mut self, manifest: &Manifest, stage: &Stage) -> Result<(), Error> {
         let mut tensors = Vec::with_capacity(stage.tensors.len());
-        for want in &stage.tensors {
+        let mut wanted = Vec::with_capacity(stage.tensors.len());
+        for (tensor, want) in stage.tensors.iter().enumerate() {
             let (shard, entry) = find(manifest, want, self.limits)?;
-            let arena = self.reserve(&entry.name, entry.bytes())?;
-            tensors.push(Placed {
-                name: entry.name.clone(),
-                dtype: entry.dtype,
-                shape: entry.shape.clone(),
-                shard,
-                source: entry.range.clone(),
-                arena,
-            });
+            let arena = self.reserve(entry.bytes());
+            wanted.push(Place { source: entry.range.clone(), arena: arena.start, tensor });
+            tensors.push(placed(shard, entry, arena));
         }
-        let places = tensors.iter().enumerate().map(|(tensor, placed)| Place {
-            source: placed.source.clone(),
-            arena: placed.arena.start,
-            tensor,
-        });
-        let wanted = places.collect();
-        self.finish(stage.name.clone(), tensors, wanted);
+        self.finish(&stage.name, tensors, wanted);
         Ok(())
     }
 
-    fn rows(&mut self, shard: usize, entry: &TensorEntry, rows: &[u32]) -> Result<(), Error> {
-        let (count, columns) = (entry.shape[0], entry.shape[1]); // the shape that was asked for
+    fn rows(&mut self, shard: usize, entry: &TensorEntry, rows: &[u32]) {
+        let [count, columns] = entry.shape[..] else { unreachable!("the shape was compared") };
         let row_bytes = entry.bytes().checked_div(count).unwrap_or(0);
         assert_eq!(row_bytes * count, entry.bytes(), "a row of {} ends within a byte", entry.dtype);
-        let source = |row: u32| {
-            let start = entry.range.start + u64::from(row) * row_bytes;
-            start..start + row_bytes
+        let arena = self.reserve(row_bytes * rows.len() as u64);
+        let place = |(row, to): (&u32, u64)| {
+            let start = entry.range.start + u64::from(*row) * row_bytes;
+            let source = start..start + row_bytes;
+            Place { source, arena: arena.start + to * row_bytes, tensor: 0 }
         };
-        let arena = self.reserve(&entry.name, row_bytes * rows.len() as u64)?;
-        let parts = rows.iter().zip(0u64..).map(|(row, i)| Place {
-            source: source(*row),
-            arena: arena.start + i * row_bytes,
-            tensor: 0,
-        });
-        let wanted = parts.collect();
-        let span = rows.first().map_or(entry.range.start, |row| source(*row).start)
-            ..rows.last().map_or(entry.range.start, |row| source(*row).end);
-        let placed = Placed {
-            name: entry.name.clone(),
-            dtype: entry.dtype,
-            shape: vec![rows.len() as u64, columns],
-            shard,
-            source: span,
-            arena,
-        };
-        self.finish(entry.name.clone(), vec![placed], wanted);
-        Ok(())
+        let wanted: Vec<Place> = rows.iter().zip(0..).map(place).collect();
+        let (first, last) = (wanted.first(), wanted.last());
+        let source = first.map_or(0, |row| row.source.start)..last.map_or(0, |row| row.source.end);
+        let shape = vec![rows.len() as u64, columns];
+        let tensor = Placed { shape, source, ..placed(shard, entry, arena) };
+        self.finish(&entry.name, vec![tensor], wanted);
     }
 
-    /// The next aligned place for `bytes`.
-    fn reserve(&mut self, tensor: &str, bytes: u64) -> Result<Range<u64>, Error> {
-        let start = self.plan.arena_bytes.checked_next_multiple_of(self.limits.align_bytes);
-        let range = start.and_then(|start| Some(start..start.checked_add(bytes)?));
-        let range = range.ok_or_else(|| Error::ArenaOverflow { tensor: tensor.into() })?;
-        self.plan.arena_bytes = range.end;
-        Ok(range)
+    /// The next aligned place for `bytes`. Cannot overflow: see
+    /// [`MODEL_LIMIT_BYTES`](crate::manifest::MODEL_LIMIT_BYTES).
+    fn reserve(&mut self, bytes: u64) -> Range<u64> {
+        let start = self.plan.arena_bytes.next_multiple_of(self.limits.align_bytes);
+        self.plan.arena_bytes = start + bytes;
+        start..start + bytes
     }
 
     /// Adds a stage whose bytes are `wanted`, each part from the shard of its tensor.
-    fn finish(&mut self, name: String, tensors: Vec<Placed>, mut wanted: Vec<Place>) {
+    fn finish(&mut self, name: &str, tensors: Vec<Placed>, mut wanted: Vec<Place>) {
         let (stage, first) = (self.plan.stages.len(), self.plan.fetches.len());
         let shard = |place: &Place| tensors[place.tensor].shard;
         wanted.retain(|place| !place.source.is_empty());
         wanted.sort_unstable_by_key(|place| (shard(place), place.source.start));
         for wanted in wanted.chunk_by(|a, b| shard(a) == shard(b)) {
-            let shard = shard(&wanted[0]);
+            let shard = shard(&wanted[0]); // `chunk_by` makes no empty chunks
             self.plan.fetches.extend(fetches(shard, stage, wanted, self.limits));
         }
         let bytes = tensors.iter().map(|placed| placed.arena.end - placed.arena.start).sum();
         let fetches = first..self.plan.fetches.len();
-        self.plan.stages.push(StagePlan { name, tensors, fetches, bytes });
+        self.plan.stages.push(StagePlan { name: name.into(), tensors, fetches, bytes });
     }
 }
 
-/// A tensor that stages share would have to be in the arena twice, or one stage would have to wait for another.
+/// A whole tensor at its place.
+fn placed(shard: usize, entry: &TensorEntry, arena: Range<u64>) -> Placed {
+    let TensorEntry { name, dtype, shape, range } = entry.clone();
+    Placed { name, dtype, shape, shard, source: range, arena }
+}
+
+/// A tensor that stages share would have to be in the arena twice, or one stage would have to wait
+/// for another.
 fn check_wanted_once(stages: &[Stage]) -> Result<(), Error> {
     let mut owners = HashMap::new();
     for stage in stages {
@@ -278,6 +268,9 @@ fn find<'a>(
     }
     Ok((shard, entry))
 }
+
+/// A huge page of 2 MiB.
+const ALIGN_LIMIT_BYTES: u64 = 2 << 20;
 
 #[cfg(test)]
 mod tests;

@@ -1,4 +1,5 @@
-//! The JSON of headers and indexes as it is written: syntax and types are checked here, meaning is not.
+//! The JSON of headers and indexes as it is written: syntax and types are checked here, meaning is
+//! not.
 //!
 //! Maps become lists of pairs, so that a name that is written twice is seen twice.
 
@@ -21,7 +22,8 @@ pub(crate) struct RawTensor {
     pub(crate) data_offsets: (u64, u64),
 }
 
-/// An index. Its `metadata` is not read: published files get `total_size` wrong, and transformers ignores it as well.
+/// An index. Its `metadata` is not read: published files get `total_size` wrong, and transformers
+/// ignores it as well.
 #[derive(Deserialize)]
 pub(crate) struct RawIndex {
     pub(crate) weight_map: Pairs,
@@ -81,7 +83,8 @@ impl<'de> Visitor<'de> for TensorVisitor {
                 "dtype" => set(&mut dtype, "dtype", &mut map)?,
                 "shape" => set(&mut shape, "shape", &mut map)?,
                 "data_offsets" => set(&mut data_offsets, "data_offsets", &mut map)?,
-                // Other members are allowed. They are parsed in full: skipping is laxer than JSON, in escapes and depth.
+                // Other members are allowed. They are parsed in full: skipping is laxer than JSON,
+                // in escapes and depth.
                 _ => drop(map.next_value::<serde_json::Value>()?),
             }
         }
