@@ -1,0 +1,27 @@
+//! What the integration tests share: packages, models, servers and the real binary.
+//!
+//! # Layout
+//!
+//! - [`needs`]: a trial that says why it did not run, and that may not be missing on CI
+//! - [`registry`]: packages from the Python package index, fetched once, by hash
+//! - [`gguf`] -> [`stock_folder`]: a GGUF file to a folder as Hugging Face publishes them
+//! - [`smollm2`]: SmolLM2-135M-Instruct as such a folder
+//! - [`references`]: what its authors' code answers
+//! - [`random_model`]: published shapes with random weights, for speed and memory (the benches use it too)
+//! - [`seaweedfs`]: an S3 server that others wrote
+//! - [`process`]: the real binary, with a clean environment and a time limit
+//! - [`once`], [`checkpoint`]: making a folder once across processes; writing safetensors shards
+#![allow(dead_code, reason = "every test target compiles all of it and uses its part")]
+
+pub(crate) mod gguf;
+pub(crate) mod needs;
+pub(crate) mod process;
+pub(crate) mod random_model;
+pub(crate) mod references;
+pub(crate) mod registry;
+pub(crate) mod seaweedfs;
+pub(crate) mod smollm2;
+pub(crate) mod stock_folder;
+
+// They hang below the one file that the benches include by its path.
+pub(crate) use random_model::{checkpoint, once};
