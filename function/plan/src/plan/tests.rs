@@ -198,14 +198,9 @@ fn check_fetches(plan: &Plan, limits: &Limits) -> Result<(), TestCaseError> {
 /// Tensors are disjoint, aligned and in the order of the stages.
 fn check_arena(plan: &Plan, limits: &Limits) -> Result<(), TestCaseError> {
     let mut end = 0;
-    for tensor in plan.stages.iter().flat_map(|stage| &stage.tensors) {
-        prop_assert!(
-            tensor.arena.start >= end && tensor.arena.start.is_multiple_of(limits.align_bytes)
-        );
-        prop_assert_eq!(
-            tensor.arena.end - tensor.arena.start,
-            tensor.source.end - tensor.source.start
-        );
+    for Placed { arena, source, .. } in plan.stages.iter().flat_map(|stage| &stage.tensors) {
+        prop_assert!(arena.start >= end && arena.start.is_multiple_of(limits.align_bytes));
+        prop_assert_eq!(arena.end - arena.start, source.end - source.start);
         end = arena.end;
     }
     prop_assert_eq!(end, plan.arena_bytes);
