@@ -3,12 +3,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use firstlight_generate::{ChatTemplate, Message, Tokenizer};
 use libtest_mimic::{Arguments, run};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 
 use support::checkpoint::StoredAs;
 use support::needs::{Missing, trial};
+use support::references::References;
 use support::seaweedfs::SeaweedFs;
 use support::smollm2::{smollm2, smollm2_in_shards};
 
@@ -25,6 +27,8 @@ fn main() {
         trial("shards_hold_the_same_tensors", bf16_folders, |(one, three): (PathBuf, PathBuf)| {
             same_tensors(&one, &three);
         }),
+        trial("the_tokenizer_gives_the_reference_ids", bf16_folder, |f: PathBuf| tokenizes(&f)),
+        trial("the_chat_template_gives_the_reference_prompt", bf16_folder, |f: PathBuf| chats(&f)),
         trial("seaweedfs_serves", SeaweedFs::start, |server: SeaweedFs| serves(&server)),
     ];
     run(&Arguments::from_args(), trials).exit();
@@ -76,6 +80,32 @@ fn same_tensors(one: &Path, three: &Path) {
     }
 }
 
+fn tokenizes(folder: &Path) {
+    let tokenizer = fs::read(folder.join("tokenizer.json")).expect("the folder has it");
+    let tokenizer = Tokenizer::parse(&tokenizer).expect("it parses");
+    let references = References::read(MODEL);
+    for item in &references.items {
+        let ids = tokenizer.encode(&item.prompt, !item.chat).expect("it is short");
+        assert_eq!(ids, item.input_ids, "{:?}", item.prompt);
+        let text = tokenizer.decode(&item.greedy32).expect("they are ids");
+        assert_eq!(text, item.greedy32_text);
+    }
+    for case in &references.tokenizer_cases {
+        let ids = tokenizer.encode(&case.text, false).expect("it is short");
+        assert_eq!(ids, case.ids, "{:?}", case.text);
+    }
+}
+
+fn chats(folder: &Path) {
+    let config = fs::read(folder.join("tokenizer_config.json")).expect("the folder has it");
+    let template = ChatTemplate::parse(Some(&config), None).expect("it compiles");
+    let question = Message::user("What is gravity? Answer in one sentence.");
+    let prompt = template.render(&[question], true).expect("it renders");
+    let references = References::read(MODEL);
+    let chat = references.items.iter().find(|item| item.chat).expect("one is a chat");
+    assert_eq!(prompt, chat.prompt);
+}
+
 fn serves(server: &SeaweedFs) {
     let demo_model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/demo-model");
     server.upload(&demo_model, "models", "demo").expect("it takes files");
@@ -84,6 +114,8 @@ fn serves(server: &SeaweedFs) {
         assert!(bytes == fs::read(demo_model.join(name)).expect("committed"), "`{name}`");
     }
 }
+
+const MODEL: &str = "SmolLM2-135M-Instruct";
 
 /// numpy on the output of `gguf.quants.dequantize`, rows of q and k in the published order, tensors by name.
 const F32_SUM: u64 = 6_292_359_017_935_267_072;

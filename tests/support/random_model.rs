@@ -2,6 +2,10 @@
 //!
 //! For speed and memory, where the answer is of no interest. The same seed gives the same bytes on every machine. It
 //! streams to the disk, with a few MB in memory. The benches include this file by its path.
+#![allow(
+    dead_code,
+    reason = "a bench or a test uses one shape of it, and one way to store weights"
+)]
 
 use std::io;
 use std::path::{Path, PathBuf};
