@@ -94,6 +94,15 @@ impl Reader {
         self.shared.wire.store.map(object)
     }
 
+    /// Opens `connections` connections that the ranges to come will use, by asking for the first byte of `key` over each.
+    /// Comes back at once; what fails here fails again where it matters.
+    pub fn warm(&self, key: &'static str, connections: usize) {
+        for _ in 0..connections {
+            let reader = self.clone();
+            tokio::spawn(async move { drop(reader.open_once(key, 1).await) });
+        }
+    }
+
     /// Opens an object and reads its first `head_bytes` (all of it where it is smaller).
     pub async fn open(&self, key: &str, head_bytes: u64) -> Result<(Object, Vec<u8>), Error> {
         let _turn = self.turn(Priority::Urgent).await;

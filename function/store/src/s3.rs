@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use aws_config::BehaviorVersion;
 use aws_config::meta::region::RegionProviderChain;
 use aws_config::profile::ProfileFileRegionProvider;
+use aws_credential_types::Credentials;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
@@ -180,7 +181,13 @@ async fn shared_config(settings: &Settings) -> aws_config::SdkConfig {
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
-    let loader = if settings.s3_anonymous { loader.no_credentials() } else { loader };
+    let loader = match &settings.s3_keys {
+        _ if settings.s3_anonymous => loader.no_credentials(),
+        Some((id, secret)) => {
+            loader.credentials_provider(Credentials::new(id, secret, None, None, "settings"))
+        }
+        None => loader,
+    };
     loader.load().await
 }
 

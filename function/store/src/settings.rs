@@ -10,6 +10,8 @@ pub struct Settings {
     pub s3_endpoint: Option<String>,
     /// Requests to S3 are not signed: public buckets.
     pub s3_anonymous: bool,
+    /// Key id and secret to sign with, instead of what the AWS default chain finds.
+    pub s3_keys: Option<(String, String)>,
     /// The hub's address; `https://huggingface.co` unless given.
     pub hub_endpoint: Option<String>,
     /// The hub's access token.
