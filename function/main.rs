@@ -1,2 +1,63 @@
-//! firstlight: from nothing running to the first token.
-fn main() {}
+//! firstlight: from nothing running to the first token, in about the time that the model's bytes need to cross the wire.
+//!
+//! # Layout, in the order of the data
+//!
+//! - [`args`]: the command line and the environment, typed
+//! - [`start`]: everything that a cold start does at once: store, heads, small files, tokenizer, plan, load
+//! - [`run`], [`inspect`], [`demo`]: the commands
+//! - [`prompt`], [`progress`], [`report`], [`log`]: what comes in from and goes out to whoever called
+//! - [`memory`]: what this process may use
+//! - [`failure`]: why a command ended otherwise
+
+#![forbid(unsafe_code)]
+
+mod args;
+#[cfg(feature = "demo")]
+mod demo;
+mod failure;
+mod inspect;
+mod log;
+mod memory;
+mod progress;
+mod prompt;
+mod report;
+mod run;
+mod start;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use firstlight_timeline::{Mark, Timeline};
+
+use crate::args::{Cli, Command};
+use crate::failure::Failure;
+
+fn main() -> ExitCode {
+    let clock = Timeline::monotonic_ns();
+    let cli = Cli::parse();
+    log::start(&cli.log);
+    match dispatch(cli.command, clock) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            log::failure(&cli.log, &failure);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(command: Option<Command>, main_ns: u64) -> Result<(), Failure> {
+    match command {
+        Some(Command::Run(args)) => {
+            let timeline = Timeline::start(Some(args.report.t0_ns.unwrap_or(main_ns)));
+            timeline.mark(Mark::Main);
+            run::run(&args, &timeline)
+        }
+        Some(Command::Inspect(args)) => inspect::inspect(&args, &Timeline::start(Some(main_ns))),
+        #[cfg(feature = "demo")]
+        Some(Command::Demo(args)) => demo::demo(&args),
+        #[cfg(feature = "demo")]
+        None => demo::demo(&args::DemoArgs::of_environment()),
+        #[cfg(not(feature = "demo"))]
+        None => Err(Failure::NoCommand),
+    }
+}

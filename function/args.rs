@@ -1,0 +1,244 @@
+//! The command line. Every option is also an environment variable, named in its help.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use firstlight_timeline::Rate;
+
+/// From nothing running to the first token, in about the time that the model's bytes need to cross the wire.
+#[derive(Debug, Parser)]
+#[command(name = "firstlight", version, max_term_width = 100, after_help = AFTER_HELP)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
+}
+
+const AFTER_HELP: &str = "\
+MODEL is one of
+  s3://bucket/prefix        an S3 bucket; credentials, profile and region as the AWS CLI finds them
+  https://host/path/        any server that answers range requests
+  hf://owner/name[@rev]     the Hugging Face hub
+  path/to/folder            a folder of this machine, mapped into memory
+
+Without a command, `firstlight demo` runs.";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Show a cold start: an S3 server and a small model inside this process, a fresh process that starts from it
+    #[cfg(feature = "demo")]
+    Demo(DemoArgs),
+    /// One cold start, one answer, streamed to standard output
+    Run(RunArgs),
+    /// What a model is, what would be fetched in which order, and how long that takes
+    Inspect(InspectArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LogArgs {
+    /// How the log is written to standard error
+    #[arg(long, global = true, value_enum, default_value_t = LogForm::Text, env = "FIRSTLIGHT_LOG")]
+    pub(crate) log: LogForm,
+    /// What is logged
+    #[arg(long, global = true, value_enum, default_value_t = LogLevel::Warn, env = "FIRSTLIGHT_LOG_LEVEL")]
+    pub(crate) log_level: LogLevel,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogForm {
+    /// Lines for people
+    Text,
+    /// One JSON object a line; errors too
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+#[cfg(feature = "demo")]
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// The beginning of a story
+    #[arg(long, default_value = "Once upon a time", env = "FIRSTLIGHT_DEMO_PROMPT")]
+    pub(crate) prompt: String,
+    /// The rate of the embedded server's link, for all connections together
+    #[arg(long, default_value = "1gbit", value_name = "RATE", env = "FIRSTLIGHT_DEMO_LINK")]
+    pub(crate) link: Rate,
+    /// How long the server thinks before it answers a request; S3 takes 17 to 30 ms
+    #[arg(long, default_value_t = 30, value_name = "MS", env = "FIRSTLIGHT_DEMO_FIRST_BYTE_MS")]
+    pub(crate) first_byte_ms: u64,
+    /// The rate of one connection; S3 gives 50 to 90 MB/s
+    #[arg(long, default_value = "100MB", value_name = "RATE", env = "FIRSTLIGHT_DEMO_CONNECTION_RATE")]
+    pub(crate) connection_rate: Rate,
+    /// Serve the model in this folder instead of the small one that is built in
+    #[arg(long, value_name = "FOLDER", env = "FIRSTLIGHT_DEMO_MODEL")]
+    pub(crate) model: Option<PathBuf>,
+    /// Tokens to generate at most
+    #[arg(long, default_value_t = 120, value_name = "N", env = "FIRSTLIGHT_MAX_TOKENS")]
+    pub(crate) max_tokens: u32,
+    /// The seed of the sampler: the same story each time
+    #[arg(long, default_value_t = 7, env = "FIRSTLIGHT_SEED")]
+    pub(crate) seed: u64,
+    /// Also write the timeline to a file: .html (a page), .trace.json (for Perfetto) or .json (one line)
+    #[arg(long, value_name = "FILE", env = "FIRSTLIGHT_TIMELINE")]
+    pub(crate) timeline: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// Where the model is: s3://…, https://…, hf://… or a folder
+    #[arg(env = "MODEL")]
+    pub(crate) model: String,
+    /// What to go on from; `-` (or nothing, where standard input is no terminal) reads standard input
+    #[arg(env = "FIRSTLIGHT_PROMPT")]
+    pub(crate) prompt: Option<String>,
+    /// The prompt is a user's message, put into the model's chat template
+    #[arg(long, env = "FIRSTLIGHT_CHAT")]
+    pub(crate) chat: bool,
+    /// A system message that stands before the prompt (with --chat)
+    #[arg(long, value_name = "TEXT", requires = "chat", env = "FIRSTLIGHT_SYSTEM")]
+    pub(crate) system: Option<String>,
+    #[command(flatten)]
+    pub(crate) sampling: SamplingArgs,
+    #[command(flatten)]
+    pub(crate) report: ReportArgs,
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+}
+
+/// What is not given is taken from the model's generation_config.json.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Sampling (defaults: the model's generation_config.json)")]
+pub(crate) struct SamplingArgs {
+    /// Tokens to generate at most
+    #[arg(long, value_name = "N", env = "FIRSTLIGHT_MAX_TOKENS")]
+    pub(crate) max_tokens: Option<u32>,
+    /// 0 takes the likeliest token each time; higher is more varied
+    #[arg(long, value_name = "T", env = "FIRSTLIGHT_TEMPERATURE")]
+    pub(crate) temperature: Option<f32>,
+    /// Sample from the fewest tokens that together have this probability
+    #[arg(long, value_name = "P", env = "FIRSTLIGHT_TOP_P")]
+    pub(crate) top_p: Option<f32>,
+    /// Sample from the K likeliest tokens; 0 from all
+    #[arg(long, value_name = "K", env = "FIRSTLIGHT_TOP_K")]
+    pub(crate) top_k: Option<u32>,
+    /// Leave out tokens that are less likely than P times the likeliest
+    #[arg(long, value_name = "P", env = "FIRSTLIGHT_MIN_P")]
+    pub(crate) min_p: Option<f32>,
+    /// Divide the logits of tokens that have occurred (CTRL, Keskar et al., 2019); 1 is off
+    #[arg(long, value_name = "R", env = "FIRSTLIGHT_REPETITION_PENALTY")]
+    pub(crate) repetition_penalty: Option<f32>,
+    /// Subtract from the logits of tokens that were generated
+    #[arg(long, value_name = "A", allow_hyphen_values = true, env = "FIRSTLIGHT_PRESENCE_PENALTY")]
+    pub(crate) presence_penalty: Option<f32>,
+    /// Subtract from the logits of tokens, as often as they were generated
+    #[arg(long, value_name = "A", allow_hyphen_values = true, env = "FIRSTLIGHT_FREQUENCY_PENALTY")]
+    pub(crate) frequency_penalty: Option<f32>,
+    /// The seed of the sampler: the same seed gives the same tokens
+    #[arg(long, env = "FIRSTLIGHT_SEED")]
+    pub(crate) seed: Option<u64>,
+    /// End before this text; may be given more than once
+    #[arg(long, value_name = "TEXT", env = "FIRSTLIGHT_STOP")]
+    pub(crate) stop: Vec<String>,
+    /// Go on past the model's end-of-text tokens
+    #[arg(long, env = "FIRSTLIGHT_IGNORE_EOS")]
+    pub(crate) ignore_eos: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Report")]
+pub(crate) struct ReportArgs {
+    /// Write the timeline to a file: .html (a page), .trace.json (for Perfetto) or .json (one line); may be repeated
+    #[arg(long, value_name = "FILE", env = "FIRSTLIGHT_TIMELINE")]
+    pub(crate) timeline: Vec<PathBuf>,
+    /// Draw the timeline to standard error when the answer is complete
+    #[arg(long, value_enum, default_value_t = When::Auto, env = "FIRSTLIGHT_WATERFALL")]
+    pub(crate) waterfall: When,
+    /// What the link can carry, such as 1gbit or 75MB/s: the floor that the start is compared with
+    #[arg(long, value_name = "RATE", env = "FIRSTLIGHT_LINK")]
+    pub(crate) link: Option<Rate>,
+    /// CLOCK_MONOTONIC nanoseconds at which this process was spawned, for a parent that measures
+    #[arg(long, hide = true, env = "FIRSTLIGHT_T0_NS")]
+    pub(crate) t0_ns: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum When {
+    /// Where standard error is a terminal
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Reading the model")]
+pub(crate) struct StoreArgs {
+    /// Ranges of weights in flight at once. S3 gives 50 to 90 MB/s a connection: about one for each 50 MB/s of the link
+    #[arg(long, default_value_t = 16, value_name = "N", env = "FIRSTLIGHT_RANGES_IN_FLIGHT")]
+    pub(crate) ranges_in_flight: usize,
+    /// The longest range, in MiB
+    #[arg(long, default_value_t = 8, value_name = "MIB", env = "FIRSTLIGHT_RANGE_MIB",
+          value_parser = clap::value_parser!(u64).range(1..=1024))]
+    pub(crate) range_mib: u64,
+    /// Read no faster than this, all connections together
+    #[arg(long, value_name = "RATE", env = "FIRSTLIGHT_BANDWIDTH")]
+    pub(crate) bandwidth: Option<Rate>,
+    /// A range that yields no byte for this long is asked for again on another connection
+    #[arg(long, default_value_t = 3000, value_name = "MS", env = "FIRSTLIGHT_STALL_MS",
+          value_parser = clap::value_parser!(u64).range(10..=600_000))]
+    pub(crate) stall_ms: u64,
+    /// Attempts at a range without a byte of progress before the start fails
+    #[arg(long, default_value_t = 5, value_name = "N", env = "FIRSTLIGHT_ATTEMPTS",
+          value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub(crate) attempts: u32,
+    /// Hedged requests, in per cent of all; 0 switches hedging off
+    #[arg(long, default_value_t = 3.0, value_name = "PERCENT", env = "FIRSTLIGHT_HEDGE_PERCENT")]
+    pub(crate) hedge_percent: f64,
+    /// Another S3 than Amazon's, such as http://127.0.0.1:8333 (also AWS_ENDPOINT_URL); path-style addressing
+    #[arg(long, value_name = "URL", env = "AWS_ENDPOINT_URL_S3")]
+    pub(crate) s3_endpoint: Option<String>,
+    /// Do not sign requests to S3: public buckets
+    #[arg(long, env = "FIRSTLIGHT_S3_ANONYMOUS")]
+    pub(crate) s3_anonymous: bool,
+    /// The hub's address
+    #[arg(long, value_name = "URL", env = "HF_ENDPOINT")]
+    pub(crate) hf_endpoint: Option<String>,
+    /// The hub's access token: given as HF_TOKEN, where other processes do not see it
+    #[arg(long, value_name = "TOKEN", env = "HF_TOKEN", hide_env_values = true)]
+    pub(crate) hf_token: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InspectArgs {
+    /// Where the model is: s3://…, https://…, hf://… or a folder
+    #[arg(env = "MODEL")]
+    pub(crate) model: String,
+    /// Write one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// List every tensor
+    #[arg(long)]
+    pub(crate) tensors: bool,
+    /// List every range of the fetch plan
+    #[arg(long)]
+    pub(crate) fetches: bool,
+    /// Links to predict the cold start for
+    #[arg(long, value_name = "RATE", value_delimiter = ',', env = "FIRSTLIGHT_LINK",
+          default_value = "600mbit,1gbit,5gbit,10gbit,25gbit")]
+    pub(crate) link: Vec<Rate>,
+    /// What one connection carries, for the prediction
+    #[arg(long, default_value = "75MB", value_name = "RATE", env = "FIRSTLIGHT_CONNECTION_RATE")]
+    pub(crate) connection_rate: Rate,
+    /// How long the store takes to the first byte of an answer, for the prediction
+    #[arg(long, default_value_t = 30, value_name = "MS", env = "FIRSTLIGHT_FIRST_BYTE_MS")]
+    pub(crate) first_byte_ms: u64,
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+}

@@ -1,0 +1,77 @@
+//! Why a command ended without what was asked for, and how that is said.
+
+use std::io;
+
+/// Every crate's errors, as they are, and those of the command line itself.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error(transparent)]
+    Store(#[from] firstlight_store::Error),
+    #[error(transparent)]
+    Plan(#[from] firstlight_plan::Error),
+    #[error(transparent)]
+    Load(#[from] firstlight_load::Error),
+    #[error(transparent)]
+    Device(#[from] firstlight_device::Error),
+    #[error(transparent)]
+    Generate(#[from] firstlight_generate::Error),
+    #[error("{}", with_causes(.0))]
+    Model(#[from] firstlight_model::Error),
+    #[error("`{location}`: {}", with_causes(.source))]
+    Config { location: String, source: firstlight_model::Error },
+    #[error("{what}: {source}")]
+    Io { what: String, source: io::Error },
+    #[error(
+        "`{location}` has no config.json: it is not a model's folder\n  hint: it must hold the files of a Hugging \
+         Face repository, flat: config.json, tokenizer.json, *.safetensors"
+    )]
+    NoConfig { location: String },
+    #[error(
+        "`{location}` has no tokenizer.json\n  hint: save it with transformers: \
+         AutoTokenizer.from_pretrained('IN').save_pretrained('OUT')"
+    )]
+    NoTokenizer { location: String },
+    #[error(
+        "`{location}` has no chat template (neither chat_template.jinja nor in tokenizer_config.json)\n  hint: leave \
+         out --chat, or use the instruction-tuned version of the model"
+    )]
+    NoChatTemplate { location: String },
+    #[error("the prompt is not UTF-8: {source}")]
+    PromptText { source: std::str::Utf8Error },
+    #[error("the prompt has more than {limit} bytes")]
+    PromptTooLong { limit: u64 },
+    #[error("there is no prompt\n  hint: firstlight run MODEL 'Once upon a time', or give it on standard input")]
+    NoPrompt,
+    #[error("`{name}`: a timeline is written as .html, .trace.json or .json")]
+    TimelineForm { name: String },
+    #[error(
+        "the model needs {needed_bytes} bytes for weights and KV cache, {available_bytes} are available\n  hint: a \
+         smaller model, fewer --max-tokens, or more memory"
+    )]
+    Memory { needed_bytes: u64, available_bytes: u64 },
+    #[error("{0}")]
+    Child(String),
+    #[cfg(not(feature = "demo"))]
+    #[error("no command was given, and this build has no demo\n  hint: firstlight run MODEL 'Once upon a time'")]
+    NoCommand,
+}
+
+impl Failure {
+    /// Names what could not be read or written.
+    pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { what: what.into(), source }
+    }
+}
+
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let said = error.to_string();
+        if !text.contains(&said) {
+            text = format!("{text}: {said}");
+        }
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,311 @@
+//! What a model is, what would be fetched in which order, and how long that takes: from config.json and the heads of its
+//! shards alone.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::{Write as _, stdout};
+
+use firstlight_model::StageOrder;
+use firstlight_plan::Plan;
+use firstlight_timeline::{Rate, Timeline};
+use serde::Serialize;
+
+use crate::args::InspectArgs;
+use crate::failure::Failure;
+use crate::start::{self, Known};
+
+/// Prints what `args.model` is.
+pub(crate) fn inspect(args: &InspectArgs, timeline: &Timeline) -> Result<(), Failure> {
+    let runtime = start::runtime()?;
+    let known = runtime.block_on(start::known(&args.model, &args.store, timeline))?;
+    runtime.shutdown_background();
+    // The order of a short prompt: what most starts use.
+    let order = start::order(&known.location, &known.spec, &known.checkpoint, 0);
+    let stages = start::stages(&known.spec, order);
+    let limits = start::plan_limits(&args.store);
+    let plan = Plan::new(&known.checkpoint.manifest, &stages, &limits)?;
+    let inspection = Inspection::new(args, &known, &plan, order);
+    let text = if args.json {
+        serde_json::to_string_pretty(&inspection).expect("string keys, finite numbers") + "\n"
+    } else {
+        inspection.text(args)
+    };
+    let written = stdout().lock().write_all(text.as_bytes());
+    match written {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::io("standard output")(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Everything that is told, in the order in which it is told.
+#[derive(Serialize)]
+struct Inspection {
+    location: String,
+    model: BTreeMap<&'static str, String>,
+    weight_bytes: u64,
+    kv_cache_bytes_per_position: u64,
+    dtypes: BTreeMap<String, Count>,
+    shards: Vec<ShardLine>,
+    order: &'static str,
+    stages: Vec<StageLine>,
+    fetches: Vec<FetchLine>,
+    fetched_bytes: u64,
+    arena_bytes: u64,
+    predictions: Vec<Prediction>,
+    tensors: Vec<TensorLine>,
+    unused: Vec<String>,
+}
+
+#[derive(Default, Serialize)]
+struct Count {
+    tensors: usize,
+    bytes: u64,
+}
+
+#[derive(Serialize)]
+struct ShardLine {
+    name: String,
+    bytes: u64,
+    tensors: usize,
+    version: String,
+}
+
+#[derive(Serialize)]
+struct StageLine {
+    name: String,
+    tensors: usize,
+    bytes: u64,
+    fetches: usize,
+    /// Bytes of this stage and all before it: what has crossed the wire when it can be computed.
+    bytes_so_far: u64,
+}
+
+#[derive(Serialize)]
+struct FetchLine {
+    stage: String,
+    shard: String,
+    start: u64,
+    end: u64,
+    tensors: usize,
+}
+
+#[derive(Serialize)]
+struct TensorLine {
+    name: String,
+    dtype: String,
+    shape: Vec<u64>,
+    shard: String,
+    start: u64,
+    end: u64,
+}
+
+#[derive(Serialize)]
+struct Prediction {
+    link: String,
+    link_bytes_per_s: u64,
+    /// What the connections carry together, where that is less than the link.
+    reached_bytes_per_s: u64,
+    floor_s: f64,
+    first_token_s: f64,
+}
+
+impl Inspection {
+    fn new(args: &InspectArgs, known: &Known, plan: &Plan, order: StageOrder) -> Self {
+        let manifest = &known.checkpoint.manifest;
+        Self {
+            location: known.location.to_string(),
+            model: known.spec.summary().into_iter().collect(),
+            weight_bytes: plan.weight_bytes(),
+            kv_cache_bytes_per_position: known.spec.kv_bytes_per_position(),
+            dtypes: dtypes(plan),
+            shards: shards(known),
+            order: match order {
+                StageOrder::LayersFirst => "the prompt's embedding rows, layers, head",
+                StageOrder::EmbeddingFirst => "embeddings, layers, head",
+            },
+            stages: stages(plan),
+            fetches: fetches(known, plan),
+            fetched_bytes: plan.fetched_bytes(),
+            arena_bytes: plan.arena_bytes,
+            predictions: args.link.iter().map(|link| predict(args, plan, *link)).collect(),
+            tensors: tensors(known),
+            unused: plan.unused(manifest).map(|(_, entry)| entry.name.clone()).collect(),
+        }
+    }
+
+    fn text(&self, args: &InspectArgs) -> String {
+        let mut out = format!("{}\n\n", self.location);
+        for (key, value) in &self.model {
+            line(&mut out, &format!("  {key:<24} {value}"));
+        }
+        line(&mut out, &format!("  {:<24} {}", "weights", bytes(self.weight_bytes)));
+        let kv = bytes(self.kv_cache_bytes_per_position);
+        line(&mut out, &format!("  {:<24} {kv} a position", "KV cache"));
+        self.write_files(&mut out);
+        self.write_plan(&mut out, args);
+        self.write_predictions(&mut out, args);
+        out
+    }
+
+    fn write_files(&self, out: &mut String) {
+        line(out, "\nFiles");
+        for ShardLine { name, bytes: size, tensors, version } in &self.shards {
+            line(out, &format!("  {name:<36} {:>10}  {tensors:>5} tensors  {version}", bytes(*size)));
+        }
+        for (dtype, Count { tensors, bytes: size }) in &self.dtypes {
+            line(out, &format!("  {dtype:<36} {:>10}  {tensors:>5} tensors", bytes(*size)));
+        }
+        if !self.unused.is_empty() {
+            line(out, &format!("  not used: {}", self.unused.join(", ")));
+        }
+    }
+
+    fn write_plan(&self, out: &mut String, args: &InspectArgs) {
+        line(out, &format!("\nFetch plan: {}", self.order));
+        line(out, &format!("  {:<20} {:>8} {:>10} {:>8} {:>10}", "stage", "tensors", "bytes", "ranges", "so far"));
+        for stage in &self.stages {
+            let StageLine { name, tensors, bytes: size, fetches, bytes_so_far } = stage;
+            let (size, so_far) = (bytes(*size), bytes(*bytes_so_far));
+            line(out, &format!("  {name:<20} {tensors:>8} {size:>10} {fetches:>8} {so_far:>10}"));
+        }
+        let (ranges, fetched) = (self.fetches.len(), bytes(self.fetched_bytes));
+        line(out, &format!("  {ranges} ranges, {fetched} with the gaps between tensors"));
+        if args.fetches {
+            line(out, "\nRanges");
+            for FetchLine { stage, shard, start, end, tensors } in &self.fetches {
+                let size = bytes(end - start);
+                line(out, &format!("  {stage:<20} {shard} {start}..{end}  {size}, {tensors} tensors"));
+            }
+        }
+        if args.tensors {
+            line(out, "\nTensors");
+            for TensorLine { name, dtype, shape, shard, start, end } in &self.tensors {
+                line(out, &format!("  {name:<52} {dtype:<5} {shape:<20?} {shard} {start}..{end}", shape = Shape(shape)));
+            }
+        }
+    }
+
+    fn write_predictions(&self, out: &mut String, args: &InspectArgs) {
+        let (ms, connection) = (args.first_byte_ms, args.connection_rate);
+        let in_flight = args.store.ranges_in_flight;
+        line(out, &format!("\nCold start, predicted for {ms} ms to a first byte, {in_flight} connections of {connection}"));
+        line(out, &format!("  {:>10} {:>12} {:>14}", "link", "floor", "first token"));
+        for Prediction { link, floor_s, first_token_s, reached_bytes_per_s, link_bytes_per_s } in &self.predictions {
+            let bound = if reached_bytes_per_s < link_bytes_per_s {
+                format!("  bound by the connections: {:.2} GB/s", *reached_bytes_per_s as f64 / 1e9)
+            } else {
+                String::new()
+            };
+            line(out, &format!("  {link:>10} {floor_s:>10.2} s {first_token_s:>12.2} s{bound}"));
+        }
+    }
+}
+
+/// Prints as `[2, 3]`, padded as a whole.
+struct Shape<'a>(&'a [u64]);
+
+impl std::fmt::Debug for Shape<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(&format!("{:?}", self.0))
+    }
+}
+
+fn line(out: &mut String, text: &str) {
+    writeln!(out, "{}", text.trim_end()).expect("a string takes everything");
+}
+
+fn dtypes(plan: &Plan) -> BTreeMap<String, Count> {
+    let mut counts = BTreeMap::<String, Count>::new();
+    for placed in plan.stages.iter().flat_map(|stage| &stage.tensors) {
+        let count = counts.entry(placed.dtype.to_string()).or_default();
+        count.tensors += 1;
+        count.bytes += placed.arena.end - placed.arena.start;
+    }
+    counts
+}
+
+fn shards(known: &Known) -> Vec<ShardLine> {
+    let shards = known.checkpoint.manifest.shards().iter().zip(&known.checkpoint.objects);
+    let line = |(shard, object): (&firstlight_plan::Shard, &firstlight_store::Object)| ShardLine {
+        name: shard.name.clone(),
+        bytes: shard.size,
+        tensors: shard.header.tensors().count(),
+        version: object.version.to_string(),
+    };
+    shards.map(line).collect()
+}
+
+fn stages(plan: &Plan) -> Vec<StageLine> {
+    let mut bytes_so_far = 0;
+    let line = |stage: &firstlight_plan::StagePlan| {
+        bytes_so_far += stage.bytes;
+        StageLine {
+            name: stage.name.clone(),
+            tensors: stage.tensors.len(),
+            bytes: stage.bytes,
+            fetches: stage.fetches.len(),
+            bytes_so_far,
+        }
+    };
+    plan.stages.iter().map(line).collect()
+}
+
+fn fetches(known: &Known, plan: &Plan) -> Vec<FetchLine> {
+    let line = |fetch: &firstlight_plan::Fetch| FetchLine {
+        stage: plan.stages[fetch.stage].name.clone(),
+        shard: known.checkpoint.manifest.shards()[fetch.shard].name.clone(),
+        start: fetch.range.start,
+        end: fetch.range.end,
+        tensors: fetch.places.len(),
+    };
+    plan.fetches.iter().map(line).collect()
+}
+
+fn tensors(known: &Known) -> Vec<TensorLine> {
+    let manifest = &known.checkpoint.manifest;
+    let line = |(shard, entry): (usize, &firstlight_plan::TensorEntry)| TensorLine {
+        name: entry.name.clone(),
+        dtype: entry.dtype.to_string(),
+        shape: entry.shape.clone(),
+        shard: manifest.shards()[shard].name.clone(),
+        start: entry.range.start,
+        end: entry.range.end,
+    };
+    manifest.tensors().map(line).collect()
+}
+
+/// Two round trips (the heads, the first range), then all bytes that the first token needs, at what the link or the
+/// connections carry, whichever is less. The arithmetic of the last layer is not in it: it is milliseconds.
+fn predict(args: &InspectArgs, plan: &Plan, link: Rate) -> Prediction {
+    let needed = plan.stages.iter().take_while(|stage| !is_after_first_token(stage, plan));
+    let needed_bytes: u64 = needed.map(|stage| stage.bytes).sum();
+    let first_byte_s = args.first_byte_ms as f64 / 1e3;
+    let range_bytes = (args.store.range_mib << 20) as f64;
+    let connection = args.connection_rate.bytes_per_s() as f64;
+    let effective = range_bytes / (first_byte_s + range_bytes / connection);
+    let reached = (effective * args.store.ranges_in_flight as f64).min(link.bytes_per_s() as f64);
+    Prediction {
+        link: link.to_string(),
+        link_bytes_per_s: link.bytes_per_s(),
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate, below the link's")]
+        reached_bytes_per_s: reached as u64,
+        floor_s: needed_bytes as f64 / link.bytes_per_s() as f64,
+        first_token_s: 2.0 * first_byte_s + needed_bytes as f64 / reached,
+    }
+}
+
+/// The table of an untied model comes behind the head: the first token does not need it.
+fn is_after_first_token(stage: &firstlight_plan::StagePlan, plan: &Plan) -> bool {
+    stage.name == "embeddings" && plan.stages.first() != Some(stage)
+}
+
+fn bytes(bytes: u64) -> String {
+    match bytes {
+        0..1_000 => format!("{bytes} B"),
+        1_000..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1} MB", bytes as f64 / 1e6),
+        _ => format!("{:.2} GB", bytes as f64 / 1e9),
+    }
+}

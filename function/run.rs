@@ -1,0 +1,194 @@
+//! One cold start, one answer.
+
+use std::collections::BTreeSet;
+use std::io::{ErrorKind, Write, stdout};
+
+use firstlight_device::{Cpu, Tensor};
+use firstlight_generate::{
+    ChatTemplate, Flags, Generation, GenerationRequest, Message, Settings as Generating,
+};
+use firstlight_load::{Layer, Layers};
+use firstlight_model::{
+    DEFAULT_CHUNK_ROWS, Decoder, Group, PromptRows, Settings as Decoding, StageOrder,
+};
+use firstlight_plan::Plan;
+use firstlight_store::Priority;
+use firstlight_timeline::{Counter, Mark, Timeline};
+use tokio::runtime::Runtime;
+
+use crate::args::{RunArgs, SamplingArgs};
+use crate::failure::Failure;
+use crate::progress::Progress;
+use crate::start::{self, Begun, Texts};
+use crate::{prompt, report};
+
+/// Starts the model, answers the prompt on standard output, and tells how it went.
+pub(crate) fn run(args: &RunArgs, timeline: &Timeline) -> Result<(), Failure> {
+    report::check(&args.report.timeline)?;
+    if let Some(link) = args.report.link {
+        timeline.set_link(link.bytes_per_s());
+    }
+    let prompt = prompt::read(args.prompt.as_deref())?;
+    let runtime = start::runtime()?;
+    let answer = answer(args, &prompt, &runtime, timeline);
+    runtime.shutdown_background();
+    let report = timeline.report();
+    report::write(&report, &args.report.timeline)?;
+    answer?;
+    report::draw(&report, args.report.waterfall);
+    Ok(())
+}
+
+fn answer(
+    args: &RunArgs,
+    prompt: &str,
+    runtime: &Runtime,
+    timeline: &Timeline,
+) -> Result<(), Failure> {
+    let beginning = start::begin(&args.model, &args.store, prompt.len(), timeline);
+    let mut begun = runtime.block_on(beginning)?;
+    let progress = Progress::follow(&begun.reader, begun.weight_bytes);
+    let tokenizer = runtime.block_on(&mut begun.tokenizer).expect("neither aborted nor panicking")?;
+    let mut texts = runtime.block_on(&mut begun.texts).expect("neither aborted nor panicking")?;
+    if args.sampling.ignore_eos {
+        texts.generation.eos_token_id.clear();
+    }
+    let text = prompt_text(args, prompt, &begun, &texts)?;
+    let ids = tokenizer.encode(&text, !args.chat)?;
+    timeline.mark(Mark::PromptEncoded);
+    timeline.count(Counter::PromptTokens, ids.len() as u64);
+    let settings = Generating::merge(flags(&args.sampling), &texts.generation)?;
+    let context_length = begun.spec.max_position_embeddings;
+    let answer_tokens = settings.stop.max_tokens() as usize;
+    let request = GenerationRequest {
+        prompt_ids: &ids,
+        vocabulary_size: begun.spec.vocab_size,
+        context_length,
+        sampling: settings.sampling,
+        stop: settings.stop,
+    };
+    let generation = Generation::new(&tokenizer, request)?;
+    let _guard = runtime.enter();
+    let answer = Answer {
+        rows: prompt_rows(&begun, &ids, timeline)?,
+        capacity: context_length.min(ids.len().saturating_add(answer_tokens)),
+        generation,
+        ids,
+    };
+    answer.generate(begun, progress, timeline)
+}
+
+/// The prompt as the model reads it.
+fn prompt_text(
+    args: &RunArgs,
+    prompt: &str,
+    begun: &Begun,
+    texts: &Texts,
+) -> Result<String, Failure> {
+    if !args.chat {
+        return Ok(prompt.to_owned());
+    }
+    let template =
+        ChatTemplate::parse(texts.tokenizer_config.as_deref(), texts.chat_template.as_deref())?;
+    let missing = || Failure::NoChatTemplate { location: begun.location.to_string() };
+    let system = args.system.iter().map(|text| Message::new("system", text));
+    let messages: Vec<_> = system.chain([Message::new("user", prompt)]).collect();
+    Ok(template.ok_or_else(missing)?.render(&messages, true)?)
+}
+
+/// The embedding rows of the prompt's tokens, where the table comes last.
+fn prompt_rows(
+    begun: &Begun,
+    ids: &[u32],
+    timeline: &Timeline,
+) -> Result<Option<PromptRows<Tensor>>, Failure> {
+    if begun.order == StageOrder::EmbeddingFirst {
+        return Ok(None);
+    }
+    let name = begun.spec.embedding_name();
+    let shape = start::shape(&begun.spec.embedding_shape());
+    let distinct: Vec<u32> = ids.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
+    let manifest = &begun.checkpoint.manifest;
+    let plan = Plan::rows(manifest, name, &shape, &distinct, &begun.plan_limits)?;
+    let mut layers =
+        Layers::start(&begun.reader, &begun.checkpoint, plan, Priority::Urgent, timeline)?;
+    let mut layer = layers.next().expect("a plan of rows has one stage")?;
+    let table = layer.tensors.remove(name).expect("the stage's only tensor");
+    Ok(Some(PromptRows { table, ids: distinct }))
+}
+
+/// An answer that is about to be given.
+struct Answer {
+    ids: Vec<u32>,
+    rows: Option<PromptRows<Tensor>>,
+    /// Positions of the prompt and the longest answer.
+    capacity: usize,
+    generation: Generation,
+}
+
+impl Answer {
+    /// The first pass, which pulls the layers as they arrive, and then token by token.
+    fn generate(
+        mut self,
+        begun: Begun,
+        progress: Progress,
+        timeline: &Timeline,
+    ) -> Result<(), Failure> {
+        let computing = begun.layers.computing();
+        let settings = Decoding {
+            order: begun.order,
+            capacity: self.capacity,
+            chunk_rows: DEFAULT_CHUNK_ROWS,
+        };
+        let groups = begun.layers.map(|layer| layer.map(group));
+        let mut decoder = Decoder::new(Cpu::new(), begun.spec, settings, groups)?;
+        if let Some(rows) = self.rows {
+            decoder.give_rows(rows);
+        }
+        let mut logits = decoder.forward(&self.ids)?;
+        computing.end();
+        drop(progress);
+        loop {
+            let step = self.generation.step(&logits)?;
+            timeline.mark(Mark::FirstToken);
+            timeline.count(Counter::Tokens, 1);
+            if !print(&step.text)? || step.finish.is_some() {
+                break;
+            }
+            logits = decoder.forward(&[step.token])?;
+            computing.end();
+        }
+        timeline.mark(Mark::LastToken);
+        print("\n").map(drop)
+    }
+}
+
+fn group(layer: Layer) -> Group<Tensor> {
+    Group { stage: layer.stage, tensors: layer.tensors }
+}
+
+/// Writes a piece of the answer at once; says whether anybody still reads.
+fn print(text: &str) -> Result<bool, Failure> {
+    let mut out = stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Failure::io("standard output")(error)),
+    }
+}
+
+fn flags(args: &SamplingArgs) -> Flags {
+    Flags {
+        temperature: args.temperature,
+        top_k: args.top_k,
+        top_p: args.top_p,
+        min_p: args.min_p,
+        repetition_penalty: args.repetition_penalty,
+        presence_penalty: args.presence_penalty,
+        frequency_penalty: args.frequency_penalty,
+        seed: args.seed,
+        max_tokens: args.max_tokens,
+        stop_strings: args.stop.clone(),
+        stop_ids: Vec::new(),
+    }
+}

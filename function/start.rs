@@ -1,0 +1,274 @@
+//! Everything that a cold start does at once.
+//!
+//! The small files, the heads of the shards and the connections that the ranges will use are all asked for in the first
+//! moment; the tokenizer is parsed on a thread of its own while they arrive. As soon as config.json and the heads are
+//! there the plan is made, and the weights begin to stream: nothing waits for the tokenizer or the prompt.
+
+use std::time::Duration;
+
+use firstlight_generate::{GenerationConfig, Tokenizer};
+use firstlight_load::{Checkpoint, Layers, SUPPORTED};
+use firstlight_model::{MAX_CONFIG_BYTES, Spec, StageOrder};
+use firstlight_plan::{Limits as PlanLimits, Plan, Stage, Want};
+use firstlight_store::{
+    Error as StoreError, Limits, Location, Priority, Reader, Settings, connect,
+};
+use firstlight_timeline::{Counter, Lane, Mark, Timeline};
+use tokio::runtime::{Builder, Runtime};
+use tokio::task::JoinHandle;
+
+use crate::args::StoreArgs;
+use crate::failure::Failure;
+use crate::memory;
+
+/// The largest tokenizer.json of published models has 34 MB.
+const TOKENIZER_LIMIT_BYTES: u64 = 128 << 20;
+/// tokenizer_config.json repeats every added token; the largest published have 10 MB.
+const SMALL_LIMIT_BYTES: u64 = 32 << 20;
+/// From here on the embedding table is worth leaving for last: below, it is a range or two.
+const TABLE_WORTH_BYTES: u64 = 16 << 20;
+/// The longest prompt whose rows are fetched singly: a few hundred requests at most, in the shadow of the first layers.
+const ROWS_PROMPT_BYTES: usize = 1024;
+/// The requests that a start begins with, which open connections of their own.
+const FIRST_REQUESTS: usize = 7;
+
+/// A model that is being loaded.
+pub(crate) struct Begun {
+    pub(crate) reader: Reader,
+    pub(crate) location: Location,
+    pub(crate) spec: Spec,
+    pub(crate) order: StageOrder,
+    pub(crate) checkpoint: Checkpoint,
+    pub(crate) plan_limits: PlanLimits,
+    pub(crate) weight_bytes: u64,
+    pub(crate) layers: Layers,
+    pub(crate) tokenizer: JoinHandle<Result<Tokenizer, Failure>>,
+    pub(crate) texts: JoinHandle<Result<Texts, Failure>>,
+}
+
+/// The small files that say how to speak to the model.
+pub(crate) struct Texts {
+    pub(crate) generation: GenerationConfig,
+    pub(crate) tokenizer_config: Option<Vec<u8>>,
+    pub(crate) chat_template: Option<Vec<u8>>,
+}
+
+/// What is known of a model before any of its weights is fetched.
+pub(crate) struct Known {
+    pub(crate) reader: Reader,
+    pub(crate) location: Location,
+    pub(crate) config: Vec<u8>,
+    pub(crate) spec: Spec,
+    pub(crate) checkpoint: Checkpoint,
+}
+
+/// The runtime of everything that waits. The caller's thread is the one that computes.
+pub(crate) fn runtime() -> Result<Runtime, Failure> {
+    let runtime = Builder::new_multi_thread().thread_name("io").enable_all().build();
+    runtime.map_err(Failure::io("starting the I/O threads"))
+}
+
+/// Begins to load the model for a prompt of `prompt_bytes`. Comes back when the weights are streaming.
+pub(crate) async fn begin(
+    model: &str,
+    args: &StoreArgs,
+    prompt_bytes: usize,
+    timeline: &Timeline,
+) -> Result<Begun, Failure> {
+    timeline.mark(Mark::RuntimeUp);
+    let (location, reader) = open_store(model, args, timeline).await?;
+    let tokenizer = tokio::spawn(read_tokenizer(reader.clone(), timeline.clone()));
+    let (known, texts) = {
+        let extras = tokio::spawn(read_extras(reader.clone()));
+        let known = read_model(location, reader, args, timeline).await?;
+        let config = known.config.clone();
+        (known, tokio::spawn(async move { texts(extras, &config).await }))
+    };
+    let Known { reader, location, spec, checkpoint, .. } = known;
+    let order = order(&location, &spec, &checkpoint, prompt_bytes);
+    let plan_limits = plan_limits(args);
+    let planning = timeline.span(Lane::Verify, "plan");
+    let plan = Plan::new(&checkpoint.manifest, &stages(&spec, order), &plan_limits)?;
+    planning.end();
+    timeline.mark(Mark::Planned);
+    let weight_bytes = plan.weight_bytes();
+    timeline.count(Counter::WeightBytes, weight_bytes);
+    if !matches!(location, Location::Folder { .. }) {
+        check_memory(plan.arena_bytes)?;
+    }
+    let layers = Layers::start(&reader, &checkpoint, plan, Priority::Weights, timeline)?;
+    Ok(Begun {
+        reader,
+        location,
+        spec,
+        order,
+        checkpoint,
+        plan_limits,
+        weight_bytes,
+        layers,
+        tokenizer,
+        texts,
+    })
+}
+
+/// Reads what says what a model is: config.json and the heads of its shards.
+pub(crate) async fn known(
+    model: &str,
+    args: &StoreArgs,
+    timeline: &Timeline,
+) -> Result<Known, Failure> {
+    let (location, reader) = open_store(model, args, timeline).await?;
+    read_model(location, reader, args, timeline).await
+}
+
+/// The stages of `spec` as a plan wants them.
+pub(crate) fn stages(spec: &Spec, order: StageOrder) -> Vec<Stage> {
+    let stages = spec.stages(order).into_iter();
+    let stages = stages.map(|stage| Stage {
+        name: stage.name,
+        tensors: stage
+            .tensors
+            .into_iter()
+            .map(|tensor| Want { name: tensor.name, shape: shape(&tensor.shape) })
+            .collect(),
+    });
+    stages.collect()
+}
+
+/// A shape as plans write it.
+pub(crate) fn shape(shape: &[usize]) -> Vec<u64> {
+    shape.iter().map(|size| *size as u64).collect()
+}
+
+/// The limits of a plan for these options.
+pub(crate) fn plan_limits(args: &StoreArgs) -> PlanLimits {
+    PlanLimits { range_bytes: args.range_mib << 20, ..PlanLimits::new(SUPPORTED) }
+}
+
+/// Where the first layer's input comes from: the table is left for last where it is large and remote, and the prompt is
+/// so short that its rows can be fetched singly.
+pub(crate) fn order(
+    location: &Location,
+    spec: &Spec,
+    checkpoint: &Checkpoint,
+    prompt_bytes: usize,
+) -> StageOrder {
+    let table = checkpoint.manifest.get(spec.embedding_name());
+    let table_bytes = table.map_or(0, |(_, entry)| entry.bytes());
+    let remote = !matches!(location, Location::Folder { .. });
+    if remote && table_bytes >= TABLE_WORTH_BYTES && prompt_bytes <= ROWS_PROMPT_BYTES {
+        StageOrder::LayersFirst
+    } else {
+        StageOrder::EmbeddingFirst
+    }
+}
+
+async fn open_store(
+    model: &str,
+    args: &StoreArgs,
+    timeline: &Timeline,
+) -> Result<(Location, Reader), Failure> {
+    let location: Location = model.parse()?;
+    timeline.describe("location", location.to_string());
+    timeline.describe("version", env!("CARGO_PKG_VERSION"));
+    let store = connect(&location, &settings(args)).await?;
+    let reader = Reader::new(store, limits(args), timeline.clone());
+    Ok((location, reader))
+}
+
+async fn read_model(
+    location: Location,
+    reader: Reader,
+    args: &StoreArgs,
+    timeline: &Timeline,
+) -> Result<Known, Failure> {
+    let heads = tokio::spawn({
+        let (reader, timeline) = (reader.clone(), timeline.clone());
+        async move { Checkpoint::open(&reader, &timeline).await }
+    });
+    if !matches!(location, Location::Folder { .. }) {
+        reader.warm("config.json", args.ranges_in_flight.saturating_sub(FIRST_REQUESTS));
+    }
+    let config = match reader.whole("config.json", MAX_CONFIG_BYTES as u64).await {
+        Err(StoreError::NotFound { .. }) => {
+            return Err(Failure::NoConfig { location: location.to_string() });
+        }
+        config => config?,
+    };
+    let spec = Spec::parse(&config).map_err(|source| Failure::Config {
+        location: reader.locate("config.json"),
+        source,
+    })?;
+    timeline.mark(Mark::ConfigRead);
+    timeline.describe("architecture", spec.architecture);
+    let checkpoint = heads.await.expect("neither aborted nor panicking")?;
+    Ok(Known { reader, location, config, spec, checkpoint })
+}
+
+async fn read_tokenizer(reader: Reader, timeline: Timeline) -> Result<Tokenizer, Failure> {
+    let json = match reader.whole("tokenizer.json", TOKENIZER_LIMIT_BYTES).await {
+        Err(StoreError::NotFound { .. }) => {
+            let location = reader.locate("").trim_end_matches('/').to_owned();
+            return Err(Failure::NoTokenizer { location });
+        }
+        json => json?,
+    };
+    let parsing = tokio::task::spawn_blocking(move || {
+        let _span = timeline.span(Lane::Boot, "tokenizer").bytes(json.len() as u64);
+        let tokenizer = Tokenizer::parse(&json);
+        timeline.mark(Mark::TokenizerReady);
+        tokenizer
+    });
+    Ok(parsing.await.expect("parsing does not panic")?)
+}
+
+/// The optional files, each where it is there: generation_config.json, tokenizer_config.json, chat_template.jinja.
+type Extras = [Option<Vec<u8>>; 3];
+
+async fn read_extras(reader: Reader) -> Result<Extras, StoreError> {
+    let (generation, tokenizer, chat) = tokio::try_join!(
+        reader.optional("generation_config.json", SMALL_LIMIT_BYTES),
+        reader.optional("tokenizer_config.json", SMALL_LIMIT_BYTES),
+        reader.optional("chat_template.jinja", SMALL_LIMIT_BYTES),
+    )?;
+    Ok([generation, tokenizer, chat])
+}
+
+async fn texts(
+    extras: JoinHandle<Result<Extras, StoreError>>,
+    config: &[u8],
+) -> Result<Texts, Failure> {
+    let [generation, tokenizer_config, chat_template] =
+        extras.await.expect("neither aborted nor panicking")?;
+    let generation = GenerationConfig::parse(generation.as_deref(), config)?;
+    Ok(Texts { generation, tokenizer_config, chat_template })
+}
+
+fn check_memory(needed_bytes: u64) -> Result<(), Failure> {
+    match memory::available_bytes() {
+        Some(available_bytes) if available_bytes < needed_bytes => {
+            Err(Failure::Memory { needed_bytes, available_bytes })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn settings(args: &StoreArgs) -> Settings {
+    Settings {
+        s3_endpoint: args.s3_endpoint.clone(),
+        s3_anonymous: args.s3_anonymous,
+        s3_keys: None,
+        hub_endpoint: args.hf_endpoint.clone(),
+        hub_token: args.hf_token.clone(),
+    }
+}
+
+fn limits(args: &StoreArgs) -> Limits {
+    Limits {
+        in_flight: args.ranges_in_flight,
+        bandwidth_bytes_per_s: args.bandwidth.map(firstlight_timeline::Rate::bytes_per_s),
+        stall: Duration::from_millis(args.stall_ms),
+        attempts: args.attempts,
+        hedge_share: args.hedge_percent / 100.0,
+    }
+}
