@@ -100,6 +100,22 @@ fn text_that_is_no_header() {
 }
 
 #[test]
+fn other_members_are_allowed_but_must_be_json() {
+    let with = |member: &str| {
+        let file = file(
+            format!(r#"{{"a":{{"dtype":"U8","shape":[],{member},"data_offsets":[0,1]}}}}"#),
+            1,
+        );
+        agree(&file).expect("the library's judgement");
+        Header::parse("m", &file, file.len() as u64).is_ok()
+    };
+    assert!(with(r#""note":{"by":["x",null,-1.5]}"#));
+    assert!(!with(r#""note":"\ud800""#));
+    assert!(!with(r#""note":1e999"#));
+    assert!(!with(&format!(r#""note":{}{}"#, "[".repeat(200), "]".repeat(200))));
+}
+
+#[test]
 fn names() {
     let a = entry("U8", "[1]", "[0,1]");
     assert_eq!(
