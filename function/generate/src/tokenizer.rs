@@ -1,0 +1,119 @@
+//! The model's tokenizer: text to ids, ids to text.
+//!
+//! `tokenizer.json` describes the whole pipeline: normaliser, pre-tokenizer, model, post-processor,
+//! decoder. It is run as the file says with one exception: padding and truncation are switched off,
+//! because they are settings of a training or embedding pipeline, and a prompt that is cut in
+//! silence is a wrong prompt.
+//!
+//! Special tokens that are written out in a text, such as `<|im_end|>`, become their ids, as in
+//! transformers: chat templates rely on it, and the prompt belongs to whoever runs the model.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::{Error, Result};
+
+/// The tokenizer of one model. A clone is another handle of the same one.
+#[derive(Clone)]
+pub struct Tokenizer {
+    inner: Arc<tokenizers::Tokenizer>,
+}
+
+impl Tokenizer {
+    /// Reads a `tokenizer.json`. This takes from milliseconds to a second, by the size of the
+    /// vocabulary.
+    pub fn parse(tokenizer_json: &[u8]) -> Result<Self> {
+        let mut inner = tokenizers::Tokenizer::from_bytes(tokenizer_json)
+            .map_err(|source| explain(tokenizer_json, source))?;
+        inner.with_padding(None);
+        inner.with_truncation(None).map_err(|source| Error::Tokenizer { source })?;
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// The ids of `text`. `add_special` adds the tokens that the model expects around every text
+    /// (as `<s>`); a rendered chat template has written them already.
+    pub fn encode(&self, text: &str, add_special: bool) -> Result<Vec<u32>> {
+        if text.len() > MAX_TEXT_BYTES {
+            return Err(Error::TextTooLong { bytes: text.len(), limit_bytes: MAX_TEXT_BYTES });
+        }
+        let encoding = self.inner.encode_fast(text, add_special);
+        encoding
+            .map(|encoding| encoding.get_ids().to_vec())
+            .map_err(|source| Error::Encode { source })
+    }
+
+    /// The text of `ids` without special tokens. Bytes that are not UTF-8 become U+FFFD. Ids that
+    /// the tokenizer does not have (models pad their vocabulary) have no text.
+    pub fn decode(&self, ids: &[u32]) -> Result<String> {
+        self.inner.decode(ids, true).map_err(|source| Error::Decode { source })
+    }
+
+    /// How many tokens there are, special and added ones included. The model's own vocabulary may
+    /// be larger.
+    #[must_use]
+    pub fn vocabulary_size(&self) -> usize {
+        self.inner.get_vocab_size(true)
+    }
+
+    /// The id of a token by its exact spelling in the vocabulary, as `<|im_end|>`.
+    #[must_use]
+    pub fn token_id(&self, token: &str) -> Option<u32> {
+        self.inner.token_to_id(token)
+    }
+
+    /// The spelling of a token in the vocabulary.
+    #[must_use]
+    pub fn token(&self, id: u32) -> Option<String> {
+        self.inner.id_to_token(id)
+    }
+
+    /// Whether `id` is a special token: one that is never shown.
+    #[must_use]
+    pub fn is_special(&self, id: u32) -> bool {
+        let added = self.inner.get_added_vocabulary();
+        self.token(id).is_some_and(|token| added.is_special_token(&token))
+    }
+
+    /// The ids of all special tokens, ascending.
+    #[must_use]
+    pub fn special_ids(&self) -> Vec<u32> {
+        let added = self.inner.get_added_vocabulary().get_added_tokens_decoder();
+        let special = added.iter().filter(|(_, token)| token.special);
+        let mut ids: Vec<u32> = special.map(|(&id, _)| id).collect();
+        ids.sort_unstable();
+        ids
+    }
+}
+
+impl fmt::Debug for Tokenizer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Tokenizer({} tokens)", self.vocabulary_size())
+    }
+}
+
+/// Says what is wrong with a file that the library could not read. Only then is it parsed a second
+/// time.
+fn explain(tokenizer_json: &[u8], source: tokenizers::Error) -> Error {
+    let file: Value = match serde_json::from_slice(tokenizer_json) {
+        Ok(file) => file,
+        Err(source) => return Error::Json { file: "tokenizer.json", source },
+    };
+    match file.pointer("/model/type").and_then(Value::as_str) {
+        Some(found) if !KNOWN_MODELS.contains(&found) => {
+            Error::TokenizerModel { found: found.to_owned(), known: KNOWN_MODELS }
+        }
+        _ => Error::Tokenizer { source },
+    }
+}
+
+/// The algorithms that the tokenizer library has.
+const KNOWN_MODELS: &[&str] = &["BPE", "WordPiece", "WordLevel", "Unigram"];
+
+/// A context of a million tokens at 16 bytes a token, three times what English needs. Longer text
+/// cannot fit any model, and would only keep a processor busy until that is found out.
+pub(crate) const MAX_TEXT_BYTES: usize = 16 << 20;
+
+#[cfg(test)]
+pub(crate) mod tests;
