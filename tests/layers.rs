@@ -12,7 +12,7 @@ use serde_json::Value;
 
 /// Each member: what it imports of the others, and what its tests import besides.
 const ARROWS: &[(&str, &[&str], &[&str])] = &[
-    ("bucket", &[], &[]),
+    ("bucket", &["timeline"], &[]),
     ("device", &["kernels"], &[]),
     (
         "firstlight",
