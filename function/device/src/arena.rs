@@ -192,9 +192,9 @@ mod tests {
         let error = |ranges: &[Range<u64>]| arena.carve(ranges).unwrap_err();
         assert!(matches!(error(&[50..60, 0..51]), Error::Overlap { .. }));
         assert!(matches!(error(&[0..100, 20..30]), Error::Overlap { .. }));
-        assert!(matches!(error(&[90..101]), Error::OutOfArena { arena_bytes: 100, .. }));
+        assert!(matches!(error(&[0..5, 90..101]), Error::OutOfArena { arena_bytes: 100, .. }));
         let backwards = Range { start: 9, end: 8 };
-        assert!(matches!(error(&[backwards]), Error::OutOfArena { .. }));
+        assert!(matches!(error(&[0..5, backwards]), Error::OutOfArena { .. }));
         // Empty ranges share no byte with anyone, and a refusal is not a carving.
         assert_eq!(arena.carve(&[0..50, 20..20, 50..100, 100..100]).unwrap().len(), 4);
         assert!(matches!(error(&[]), Error::AlreadyCarved));

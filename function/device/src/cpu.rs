@@ -1,5 +1,208 @@
 //! The operations, by `firstlight-kernels`.
+//!
+//! They run on the caller's thread and those of its rayon pool, and are done when they return. A caller that is itself a
+//! thread of the pool is not put to sleep while others work for it.
 
-/// The processor that runs this program.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Cpu;
+mod activations;
+mod kv_cache;
+
+use firstlight_kernels::{self as kernels, Attend, Isa, Matrix};
+
+pub use self::activations::Activations;
+pub use self::kv_cache::KvCache;
+use crate::{Device, Error, Tensor};
+
+/// The processor that runs this program, with the fastest of its instruction sets.
+#[derive(Clone, Copy, Debug)]
+pub struct Cpu {
+    isa: Isa,
+}
+
+impl Cpu {
+    /// With the fastest instruction set.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::with(Isa::best())
+    }
+
+    /// With one instruction set.
+    #[must_use]
+    pub fn with(isa: Isa) -> Self {
+        Self { isa }
+    }
+}
+
+impl Default for Cpu {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Device for Cpu {
+    type Tensor = Tensor;
+    type Activations = Activations;
+    type KvCache = KvCache;
+
+    fn activations(&self, rows: usize, columns: usize) -> Result<Activations, Error> {
+        Activations::new(rows, columns)
+    }
+
+    fn kv_cache(
+        &self,
+        capacity: usize,
+        kv_heads: usize,
+        head_dim: usize,
+    ) -> Result<KvCache, Error> {
+        KvCache::new(capacity, kv_heads, head_dim)
+    }
+
+    fn set_rows(&self, x: &mut Activations, rows: usize) {
+        x.set_rows(rows);
+    }
+
+    fn embed(&self, table: &Tensor, rows: &[u32], out: &mut Activations) -> Result<(), Error> {
+        let (count, columns) = matrix_shape(table);
+        assert_eq!(out.shape(), (rows.len(), columns), "shape of the embedded rows");
+        for (&row, out) in rows.iter().zip(out.as_mut_slice().chunks_exact_mut(columns)) {
+            let row = row as usize;
+            assert!(row < count, "row {row} of a table of {count} rows");
+            kernels::widen(
+                self.isa,
+                table.elements().slice(row * columns..(row + 1) * columns),
+                out,
+            );
+        }
+        Ok(())
+    }
+
+    fn rms_norm(
+        &self,
+        x: &Activations,
+        weight: &Tensor,
+        eps: f32,
+        out: &mut Activations,
+    ) -> Result<(), Error> {
+        check_norm(x, weight);
+        assert_eq!(out.shape(), x.shape(), "shape of the normalised rows");
+        kernels::rms_norm(self.isa, x.as_slice(), weight.elements(), eps, out.as_mut_slice());
+        Ok(())
+    }
+
+    fn rms_norm_in_place(
+        &self,
+        x: &mut Activations,
+        weight: &Tensor,
+        eps: f32,
+    ) -> Result<(), Error> {
+        check_norm(x, weight);
+        kernels::rms_norm_in_place(self.isa, x.as_mut_slice(), weight.elements(), eps);
+        Ok(())
+    }
+
+    fn linear(
+        &self,
+        x: &Activations,
+        weight: &Tensor,
+        bias: Option<&Tensor>,
+        out: &mut Activations,
+    ) -> Result<(), Error> {
+        let (outputs, inputs) = matrix_shape(weight);
+        assert_eq!(x.shape().1, inputs, "columns of the rows to multiply");
+        assert_eq!(out.shape(), (x.shape().0, outputs), "shape of the product");
+        let matrix = Matrix::new(weight.elements(), outputs, inputs);
+        let bias = bias.map(Tensor::elements);
+        kernels::linear(self.isa, x.as_slice(), matrix, bias, out.as_mut_slice());
+        Ok(())
+    }
+
+    fn rope(
+        &self,
+        x: &mut Activations,
+        inverse_frequencies: &[f32],
+        first_position: usize,
+    ) -> Result<(), Error> {
+        let (_, columns) = x.shape();
+        kernels::rope(self.isa, x.as_mut_slice(), columns, inverse_frequencies, first_position);
+        Ok(())
+    }
+
+    fn append(
+        &self,
+        keys: &Activations,
+        values: &Activations,
+        cache: &mut KvCache,
+    ) -> Result<(), Error> {
+        cache.append(keys, values);
+        Ok(())
+    }
+
+    fn attention(
+        &self,
+        queries: &Activations,
+        cache: &KvCache,
+        scale: f32,
+        window: Option<usize>,
+        out: &mut Activations,
+    ) -> Result<(), Error> {
+        let view = cache.view();
+        let (_, columns) = queries.shape();
+        let head_dim = view.layout.head_dim;
+        assert!(columns.is_multiple_of(head_dim), "{columns} columns in heads of {head_dim}");
+        assert_eq!(out.shape(), queries.shape(), "shape of what was attended to");
+        let attend = Attend { heads: columns / head_dim, scale, window };
+        kernels::attention(self.isa, queries.as_slice(), view, attend, out.as_mut_slice());
+        Ok(())
+    }
+
+    fn silu_mul(&self, gate: &mut Activations, up: &Activations) -> Result<(), Error> {
+        assert_eq!(gate.shape(), up.shape(), "shapes of gate and up");
+        kernels::silu_mul(self.isa, gate.as_mut_slice(), up.as_slice());
+        Ok(())
+    }
+
+    fn add(&self, x: &mut Activations, y: &Activations) -> Result<(), Error> {
+        assert_eq!(x.shape(), y.shape(), "shapes of the two summands");
+        kernels::add(x.as_mut_slice(), y.as_slice());
+        Ok(())
+    }
+
+    fn copy_row(&self, x: &Activations, row: usize, out: &mut Activations) -> Result<(), Error> {
+        let (rows, columns) = x.shape();
+        assert!(row < rows, "row {row} of {rows}");
+        assert_eq!(out.shape(), (1, columns), "shape of the copy of a row");
+        out.as_mut_slice().copy_from_slice(&x.as_slice()[row * columns..(row + 1) * columns]);
+        Ok(())
+    }
+
+    fn argmax(&self, x: &Activations) -> Result<Vec<u32>, Error> {
+        let (_, columns) = x.shape();
+        let best = |row| {
+            u32::try_from(kernels::argmax(self.isa, row)).expect("a row has less than 2^32 columns")
+        };
+        Ok(x.as_slice().chunks_exact(columns).map(best).collect())
+    }
+
+    fn read(&self, x: &Activations) -> Result<Vec<f32>, Error> {
+        Ok(x.as_slice().to_vec())
+    }
+}
+
+fn matrix_shape(tensor: &Tensor) -> (usize, usize) {
+    match *tensor.shape() {
+        [rows, columns] => (rows, columns),
+        ref shape => panic!("a matrix has two axes, not `{shape:?}`"),
+    }
+}
+
+fn check_norm(x: &Activations, weight: &Tensor) {
+    let (_, columns) = x.shape();
+    let run = weight.elements().len();
+    assert!(run > 0 && columns.is_multiple_of(run), "{columns} columns in runs of {run}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    crate::contract::device_tests!(Isa::available().into_iter().map(Cpu::with));
+}

@@ -9,12 +9,17 @@
 //! - [`arena`]: one reservation for all weights, cut into regions that are filled by whoever owns them
 //! - [`tensor`]: a filled region with a dtype and a shape
 //! - [`cpu`]: the operations, by `firstlight-kernels`
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
+#![cfg_attr(test, allow(clippy::float_cmp, reason = "what is copied is exact, and tested to be"))]
 
 pub mod arena;
 pub mod cpu;
 pub mod tensor;
 
+#[cfg(test)]
+mod contract;
 mod error;
+mod floats;
 mod mapping;
 
 pub use arena::{Arena, Region};

@@ -1,0 +1,200 @@
+//! What every device does: one test body for all of them.
+//!
+//! Each operation is compared with the f64 reference of `firstlight-kernels`, through the trait alone. A device calls
+//! [`device_tests!`](crate::device_tests) in its test module with an iterator over the instances to try.
+
+use bytes::Bytes;
+use firstlight_kernels::reference::check::{Weights, assert_close, numbers};
+use firstlight_kernels::reference::{self, PlainCache};
+use firstlight_kernels::{Attend, Elements, Matrix};
+
+use crate::{DType, Device, Tensor};
+
+/// A device that takes its weights from the host.
+pub(crate) trait Upload: Device {
+    /// The same numbers, resident on the device.
+    fn upload(&self, tensor: &Tensor) -> Self::Tensor;
+}
+
+impl Upload for crate::Cpu {
+    fn upload(&self, tensor: &Tensor) -> Tensor {
+        tensor.clone()
+    }
+}
+
+/// Makes each check of the contract a test over the given devices.
+macro_rules! device_tests {
+    ($devices:expr) => {
+        $crate::contract::device_tests!(@each $devices,
+            activations_start_as_zeros, rows_can_shrink_and_grow, embed, rms_norm, linear, rope,
+            append_and_attention, silu_mul_and_add, copy_row_and_argmax
+        );
+    };
+    (@each $devices:expr, $($check:ident),+) => {
+        $(
+            #[test]
+            fn $check() {
+                $devices.for_each(|device| $crate::contract::$check(&device));
+            }
+        )+
+    };
+}
+pub(crate) use device_tests;
+
+pub(crate) fn activations_start_as_zeros<D: Upload>(device: &D) {
+    let x = device.activations(3, 5).unwrap();
+    assert_eq!(device.read(&x).unwrap(), [0.0; 15]);
+}
+
+pub(crate) fn rows_can_shrink_and_grow<D: Upload>(device: &D) {
+    let values = numbers(12, 1, 1.0);
+    let mut x = matrix(device, &values, 4);
+    device.set_rows(&mut x, 2);
+    assert_eq!(device.read(&x).unwrap(), values[..8]);
+    device.set_rows(&mut x, 3);
+    assert_eq!(device.read(&x).unwrap(), values);
+}
+
+pub(crate) fn embed<D: Upload>(device: &D) {
+    let rows = [7, 0, 3, 3, 10];
+    for weights in Weights::all(&numbers(11 * 20, 1, 2.0)) {
+        let mut out = device.activations(rows.len(), 20).unwrap();
+        let table = device.upload(&tensor(&weights, &[11, 20]));
+        device.embed(&table, &rows, &mut out).unwrap();
+        let entry =
+            |row: u32, column| f64::from(weights.elements().get(row as usize * 20 + column));
+        let expected: Vec<_> =
+            rows.iter().flat_map(|&row| (0..20).map(move |column| entry(row, column))).collect();
+        assert_close(&device.read(&out).unwrap(), &expected, 0.0, "embed");
+    }
+}
+
+pub(crate) fn rms_norm<D: Upload>(device: &D) {
+    for (rows, columns, run) in [(1, 64, 64), (3, 100, 100), (5, 192, 64), (70, 2 * 576, 576)] {
+        let values = numbers(rows * columns, 1, 3.0);
+        for weights in Weights::all(&numbers(run, 2, 2.0)) {
+            let mut x = matrix(device, &values, columns);
+            let mut out = device.activations(rows, columns).unwrap();
+            let weight = device.upload(&tensor(&weights, &[run]));
+            let expected = reference::rms_norm(&values, weights.elements(), 1e-5);
+            device.rms_norm(&x, &weight, 1e-5, &mut out).unwrap();
+            assert_close(&device.read(&out).unwrap(), &expected, 3e-6, "rms_norm");
+            device.rms_norm_in_place(&mut x, &weight, 1e-5).unwrap();
+            assert_close(&device.read(&x).unwrap(), &expected, 3e-6, "rms_norm_in_place");
+        }
+    }
+}
+
+pub(crate) fn linear<D: Upload>(device: &D) {
+    for rows in [1, 2, 5, 33] {
+        for (outputs, inputs) in [(1, 1), (40, 64), (65, 190)] {
+            let values = numbers(rows * inputs, 1, 1.0);
+            let biases = Weights::all(&numbers(outputs, 3, 1.0));
+            let weights = Weights::all(&numbers(outputs * inputs, 2, 0.2));
+            for (weights, biases) in weights.iter().zip(&biases) {
+                let x = matrix(device, &values, inputs);
+                let weight = device.upload(&tensor(weights, &[outputs, inputs]));
+                let bias = device.upload(&tensor(biases, &[outputs]));
+                for bias in [None, Some((&bias, biases.elements()))] {
+                    let mut out = device.activations(rows, outputs).unwrap();
+                    device.linear(&x, &weight, bias.map(|bias| bias.0), &mut out).unwrap();
+                    let plain = Matrix::new(weights.elements(), outputs, inputs);
+                    let expected = reference::linear(&values, rows, plain, bias.map(|bias| bias.1));
+                    assert_close(&device.read(&out).unwrap(), &expected, 3e-6, "linear");
+                }
+            }
+        }
+    }
+}
+
+pub(crate) fn rope<D: Upload>(device: &D) {
+    for head_dim in [16, 64, 128] {
+        let frequencies: Vec<_> =
+            (0..head_dim / 2).map(|i| 1e4_f32.powf(-2.0 * i as f32 / head_dim as f32)).collect();
+        let columns = 3 * head_dim;
+        let values = numbers(4 * columns, 1, 2.0);
+        let mut x = matrix(device, &values, columns);
+        device.rope(&mut x, &frequencies, 1234).unwrap();
+        let expected = reference::rope(&values, columns, &frequencies, 1234);
+        assert_close(&device.read(&x).unwrap(), &expected, 2e-6, "rope");
+    }
+}
+
+/// A prompt, a second one, and some tokens: each sees all before it, or as many as the window is wide.
+pub(crate) fn append_and_attention<D: Upload>(device: &D) {
+    const POSITIONS: usize = 110;
+    for (kv_heads, group, head_dim) in [(1, 1, 16), (2, 3, 64), (2, 2, 80)] {
+        for window in [None, Some(1), Some(33)] {
+            let columns = kv_heads * head_dim;
+            let keys = numbers(POSITIONS * columns, 1, 2.0);
+            let values = numbers(POSITIONS * columns, 2, 2.0);
+            let heads = kv_heads * group;
+            let scale = 1.0 / (head_dim as f32).sqrt();
+            let mut cache = device.kv_cache(POSITIONS, kv_heads, head_dim).unwrap();
+            let mut first = 0;
+            for rows in [70, 37, 1, 1, 1] {
+                let end = first + rows;
+                let part = first * columns..end * columns;
+                let new_keys = matrix(device, &keys[part.clone()], columns);
+                let new_values = matrix(device, &values[part], columns);
+                device.append(&new_keys, &new_values, &mut cache).unwrap();
+
+                let queries = numbers(rows * heads * head_dim, 3 + first as u64, 2.0);
+                let plain = PlainCache {
+                    kv_heads,
+                    head_dim,
+                    keys: &keys[..end * columns],
+                    values: &values[..end * columns],
+                };
+                let expected =
+                    reference::attention(&queries, plain, Attend { heads, scale, window });
+                let queries = matrix(device, &queries, heads * head_dim);
+                let mut out = device.activations(rows, heads * head_dim).unwrap();
+                device.attention(&queries, &cache, scale, window, &mut out).unwrap();
+                assert_close(&device.read(&out).unwrap(), &expected, 5e-6, "attention");
+                first = end;
+            }
+        }
+    }
+}
+
+pub(crate) fn silu_mul_and_add<D: Upload>(device: &D) {
+    let (gates, ups) = (numbers(5 * 77, 1, 9.0), numbers(5 * 77, 2, 2.0));
+    let mut gate = matrix(device, &gates, 77);
+    let up = matrix(device, &ups, 77);
+    device.silu_mul(&mut gate, &up).unwrap();
+    let mut expected = reference::silu_mul(&gates, &ups);
+    assert_close(&device.read(&gate).unwrap(), &expected, 2e-6, "silu_mul");
+    device.add(&mut gate, &up).unwrap();
+    expected.iter_mut().zip(&ups).for_each(|(expected, &up)| *expected += f64::from(up));
+    assert_close(&device.read(&gate).unwrap(), &expected, 2e-6, "add");
+}
+
+pub(crate) fn copy_row_and_argmax<D: Upload>(device: &D) {
+    const NAN: f32 = f32::NAN;
+    let values = [1.0, 2.0, 2.0, NAN, -1.0, NAN, NAN, NAN, NAN];
+    let x = matrix(device, &values, 3);
+    assert_eq!(device.argmax(&x).unwrap(), [1, 1, 0]);
+    let mut row = device.activations(1, 3).unwrap();
+    device.copy_row(&x, 0, &mut row).unwrap();
+    assert_eq!(device.read(&row).unwrap(), values[..3]);
+}
+
+/// Activations with these values. The trait takes them from tables of weights only, so they come out of one.
+fn matrix<D: Upload>(device: &D, values: &[f32], columns: usize) -> D::Activations {
+    let rows = values.len() / columns;
+    let table = tensor(&Weights::F32(values.to_vec()), &[rows, columns]);
+    let indices: Vec<_> = (0..u32::try_from(rows).unwrap()).collect();
+    let mut out = device.activations(rows, columns).unwrap();
+    device.embed(&device.upload(&table), &indices, &mut out).unwrap();
+    out
+}
+
+fn tensor(weights: &Weights, shape: &[usize]) -> Tensor {
+    let (dtype, bytes): (_, Vec<u8>) = match weights.elements() {
+        Elements::F32(x) => (DType::F32, x.iter().flat_map(|x| x.to_le_bytes()).collect()),
+        Elements::F16(x) => (DType::F16, x.iter().flat_map(|x| x.to_le_bytes()).collect()),
+        Elements::BF16(x) => (DType::BF16, x.iter().flat_map(|x| x.to_le_bytes()).collect()),
+    };
+    Tensor::from_bytes(Bytes::from(bytes), dtype, shape.to_vec()).unwrap()
+}

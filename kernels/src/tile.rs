@@ -1,0 +1,66 @@
+//! The innermost loops: a small block of results that stays in registers while two operands stream past.
+
+use crate::elements::Element;
+use crate::simd::Simd;
+
+/// `sums[m][n] += x[m] * w[n]`, lane by lane, over vectors that all run along the inner dimension.
+///
+/// Each lane of each sum is one chain, in the order of the inner dimension: cutting that dimension, or computing other
+/// `m` and `n` beside, changes no bit.
+#[inline(always)]
+pub(crate) fn dot<S: Simd, E: Element, const M: usize, const N: usize>(
+    simd: S,
+    x: [&[S::Array<f32>]; M],
+    w: [&[S::Array<E>]; N],
+    sums: &mut [[S::Vector; N]; M],
+) {
+    let steps = w[0].len();
+    let (mut x, mut w, mut local) = (x, w, *sums);
+    for x in &mut x {
+        *x = &x[..steps];
+    }
+    for w in &mut w {
+        *w = &w[..steps];
+    }
+    for step in 0..steps {
+        let mut column = [simd.splat(0.0); N];
+        for (vector, w) in column.iter_mut().zip(w) {
+            *vector = E::load(simd, &w[step]);
+        }
+        for (sums, x) in local.iter_mut().zip(x) {
+            let x = simd.load(&x[step]);
+            for (sum, &w) in sums.iter_mut().zip(&column) {
+                *sum = simd.fma(x, w, *sum);
+            }
+        }
+    }
+    *sums = local;
+}
+
+/// `sums[m] += a[m][t] * b[t]`: the outer products of `M` columns of numbers with rows of two vectors.
+///
+/// Row `t` of `b` starts at vector `t * stride`. As in [`dot`], each lane is one chain in the order of `t`.
+#[inline(always)]
+pub(crate) fn outer<S: Simd, const M: usize>(
+    simd: S,
+    a: [&[f32]; M],
+    b: &[S::Array<f32>],
+    stride: usize,
+    sums: &mut [[S::Vector; 2]; M],
+) {
+    let steps = a[0].len();
+    let (mut a, mut local) = (a, *sums);
+    for a in &mut a {
+        *a = &a[..steps];
+    }
+    for step in 0..steps {
+        let row = &b[step * stride..][..2];
+        let (first, second) = (simd.load(&row[0]), simd.load(&row[1]));
+        for (sums, a) in local.iter_mut().zip(a) {
+            let a = simd.splat(a[step]);
+            sums[0] = simd.fma(a, first, sums[0]);
+            sums[1] = simd.fma(a, second, sums[1]);
+        }
+    }
+    *sums = local;
+}
