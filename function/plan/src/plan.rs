@@ -104,8 +104,8 @@ impl Plan {
     ///
     /// # Panics
     ///
-    /// If `shape` has not two dimensions, if `rows` are not sorted and unique, or if a supported
-    /// dtype is less than a byte.
+    /// If `shape` has not two dimensions, if `rows` are not sorted and unique, or if a row of the
+    /// tensor ends within a byte.
     pub fn rows(
         manifest: &Manifest,
         tensor: &str,
