@@ -218,11 +218,11 @@ fn code_root(package: &Value) -> PathBuf {
 /// The text of all files of `folder`, and of the folders in it.
 fn code_below(folder: &Path) -> String {
     let entries = fs::read_dir(folder).expect("cargo knows it");
-    let read = |path: PathBuf| match path.is_dir() {
-        true => code_below(&path),
-        false => fs::read_to_string(&path).expect("code is UTF-8"),
-    };
-    entries.map(|entry| read(entry.expect("it is there").path())).collect()
+    entries.map(|entry| code_at(&entry.expect("it is there").path())).collect()
+}
+
+fn code_at(path: &Path) -> String {
+    if path.is_dir() { code_below(path) } else { fs::read_to_string(path).expect("code is UTF-8") }
 }
 
 fn matches(pattern: &str, name: &str) -> bool {
