@@ -1,1 +1,43 @@
-//! config.json and layers to logits: one file a family
+//! config.json and layers to logits: one file a family.
+//!
+//! [`Spec::parse`] turns a config.json into the checked shape of a decoder, before any weight is
+//! fetched. [`Spec::stages`] says what its forward pass needs, in the order in which it needs it.
+//! [`Decoder`] takes those stages from an iterator, each when it is about to compute it, so that
+//! **the first forward pass is the load loop**: layer k is computed while layers k+1.. arrive.
+//!
+//! # Layout
+//!
+//! - `fields`: config.json, field by field, each checked where it is read
+//! - `spec`: the checked shape of a decoder, whatever its family
+//! - `family`: which families there are, and how config.json names them
+//! - `llama`, `mistral`, `qwen2`, `qwen3`: what a family does in its own way
+//! - `rope`: the frequencies of the rotary embedding, and how a longer context scales them
+//! - `stage`: what the forward pass needs, in order, by the names of the checkpoint
+//! - `weights`: the stages that are resident, and the iterator that brings the others
+//! - `layer`: one layer, its tensors and its arithmetic
+//! - `decoder`: token ids to logits
+
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
+
+mod decoder;
+mod error;
+mod family;
+mod fields;
+mod layer;
+mod llama;
+mod mistral;
+mod qwen2;
+mod qwen3;
+mod rope;
+mod spec;
+mod stage;
+mod weights;
+
+pub use decoder::{DEFAULT_CHUNK_ROWS, Decoder, Settings};
+pub use error::Error;
+pub use family::SUPPORTED;
+pub use rope::{Rope, Scaling};
+pub use spec::{Biases, MAX_CONFIG_BYTES, Spec};
+pub use stage::{Stage, StageOrder, TensorSpec};
+pub use weights::{Group, PromptRows};

@@ -1,0 +1,309 @@
+use std::{cell::RefCell, collections::HashMap, io, path::PathBuf, rc::Rc};
+
+use bytes::Bytes;
+use firstlight_device::{Cpu, DType, Tensor};
+use safetensors::{Dtype, SafeTensors};
+use serde_json::Value;
+
+use super::*;
+use crate::TensorSpec;
+
+mod trace;
+
+const FIXTURES: [&str; 5] = ["llama3-rope", "llama-untied", "mistral-swa", "qwen2", "qwen3"];
+
+/// A tiny model with what transformers computes of it; see `tests/fixtures/make_tiny.py`.
+struct Fixture {
+    name: &'static str,
+    spec: Spec,
+    tensors: HashMap<String, Tensor>,
+    ids: Vec<u32>,
+    logits: Vec<f32>, // (ids, vocab_size)
+    greedy: Vec<u32>, // after the first 8 ids
+}
+
+impl Fixture {
+    fn all() -> impl Iterator<Item = Self> {
+        FIXTURES.into_iter().map(Self::read)
+    }
+
+    fn read(name: &'static str) -> Self {
+        let fixtures = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures");
+        let path = |suffix: &str| fixtures.join(format!("tiny-random-{name}{suffix}"));
+        let spec = Spec::parse(&std::fs::read(path("/config.json")).unwrap()).unwrap();
+
+        let mut tensors = HashMap::new();
+        for entry in path("").read_dir().unwrap() {
+            let file = entry.unwrap().path();
+            if file.extension().is_some_and(|extension| extension == "safetensors") {
+                read_shard(&Bytes::from(std::fs::read(file).unwrap()), &mut tensors);
+            }
+        }
+        let reference = std::fs::read(path(".ref.safetensors")).unwrap();
+        let reference = SafeTensors::deserialize(&reference).unwrap();
+        let ids = reference.tensor("input_ids").unwrap().data().as_chunks().0;
+        let logits = reference.tensor("logits").unwrap().data().as_chunks().0;
+        let json: Value =
+            serde_json::from_slice(&std::fs::read(path(".ref.json")).unwrap()).unwrap();
+        let greedy = json["prompt8_greedy32"].as_array().unwrap();
+        Self {
+            name,
+            spec,
+            tensors,
+            ids: ids.iter().map(|id| u32::try_from(i64::from_le_bytes(*id)).unwrap()).collect(),
+            logits: logits.iter().copied().map(f32::from_le_bytes).collect(),
+            greedy: greedy.iter().map(|id| u32::try_from(id.as_u64().unwrap()).unwrap()).collect(),
+        }
+    }
+
+    fn tensor(&self, wanted: &TensorSpec) -> Tensor {
+        let tensor = &self.tensors[&wanted.name];
+        assert_eq!(tensor.shape(), wanted.shape, "{} of {}", wanted.name, self.name);
+        tensor.clone()
+    }
+
+    fn group(&self, stage: crate::Stage) -> Group<Tensor> {
+        let tensors = stage.tensors.iter().map(|wanted| (wanted.name.clone(), self.tensor(wanted)));
+        Group { tensors: tensors.collect(), stage: stage.name }
+    }
+
+    /// All stages, and the names of those that have been pulled.
+    fn groups(&self, order: StageOrder) -> (Groups, Pulled) {
+        let groups: Vec<_> =
+            self.spec.stages(order).into_iter().map(|stage| self.group(stage)).collect();
+        let pulled = Pulled::default();
+        let record = Rc::clone(&pulled);
+        let groups = groups.into_iter().map(move |group| {
+            record.borrow_mut().push(group.stage.clone());
+            Ok(group)
+        });
+        (Box::new(groups), pulled)
+    }
+
+    fn decoder(&self, order: StageOrder, chunk_rows: usize) -> (Decoder<Cpu, Groups>, Pulled) {
+        let (groups, pulled) = self.groups(order);
+        let settings = Settings { order, capacity: self.ids.len(), chunk_rows };
+        (Decoder::new(Cpu::new(), self.spec.clone(), settings, groups).unwrap(), pulled)
+    }
+
+    /// The rows of some tokens, cut out of the table.
+    fn rows(&self, ids: &[u32]) -> PromptRows<Tensor> {
+        let mut ids = ids.to_vec();
+        ids.sort_unstable();
+        ids.dedup();
+        let table = &self.tensors[self.spec.embedding_name()];
+        let row_bytes = self.spec.hidden_size * table.dtype().bytes();
+        let row = |&id: &u32| &table.bytes()[id as usize * row_bytes..][..row_bytes];
+        let bytes = Bytes::from(ids.iter().map(row).collect::<Vec<_>>().concat());
+        let shape = vec![ids.len(), self.spec.hidden_size];
+        PromptRows { table: Tensor::from_bytes(bytes, table.dtype(), shape).unwrap(), ids }
+    }
+
+    fn stage_names(&self, order: StageOrder) -> Vec<String> {
+        self.spec.stages(order).into_iter().map(|stage| stage.name).collect()
+    }
+}
+
+type Groups = Box<dyn Iterator<Item = Result<Group<Tensor>, io::Error>>>;
+type Pulled = Rc<RefCell<Vec<String>>>;
+
+fn read_shard(file: &Bytes, tensors: &mut HashMap<String, Tensor>) {
+    for (name, view) in SafeTensors::deserialize(file).unwrap().tensors() {
+        let dtype = match view.dtype() {
+            Dtype::F32 => DType::F32,
+            Dtype::F16 => DType::F16,
+            Dtype::BF16 => DType::BF16,
+            other => panic!("no fixture is in {other:?}"),
+        };
+        let bytes = file.slice_ref(view.data());
+        let tensor = Tensor::from_bytes(bytes, dtype, view.shape().to_vec()).unwrap();
+        assert!(tensors.insert(name, tensor).is_none());
+    }
+}
+
+/// A NaN is as far away as can be.
+fn max_difference(found: &[f32], expected: &[f32]) -> f32 {
+    assert_eq!(found.len(), expected.len());
+    let differences = found.iter().zip(expected).map(|(a, b)| (a - b).abs());
+    differences.fold(0.0, |max, d| if d.is_nan() { f32::INFINITY } else { max.max(d) })
+}
+
+#[test]
+fn every_checkpoint_tensor_is_in_one_stage() {
+    for fixture in Fixture::all() {
+        for order in [StageOrder::LayersFirst, StageOrder::EmbeddingFirst] {
+            let stages = fixture.spec.stages(order);
+            let mut names: Vec<_> =
+                stages.into_iter().flat_map(|stage| stage.tensors).map(|t| t.name).collect();
+            names.sort_unstable();
+            let mut expected: Vec<_> = fixture.tensors.keys().cloned().collect();
+            expected.sort_unstable();
+            assert_eq!(names, expected, "{} {order:?}", fixture.name);
+            let sizes = fixture.tensors.values().map(|t| t.shape().iter().product::<usize>());
+            assert_eq!(fixture.spec.parameters(), sizes.sum::<usize>() as u64);
+        }
+    }
+}
+
+#[test]
+fn logits_are_those_of_transformers() {
+    for fixture in Fixture::all() {
+        let (mut decoder, _) = fixture.decoder(StageOrder::EmbeddingFirst, DEFAULT_CHUNK_ROWS);
+        let logits = decoder.forward_all(&fixture.ids).unwrap();
+        let difference = max_difference(&logits, &fixture.logits);
+        assert!(difference <= 1e-4, "{}: {difference:e}", fixture.name);
+    }
+}
+
+#[test]
+fn greedy_tokens_are_those_of_transformers() {
+    for fixture in Fixture::all() {
+        let (mut decoder, _) = fixture.decoder(StageOrder::EmbeddingFirst, DEFAULT_CHUNK_ROWS);
+        let mut logits = decoder.forward(&fixture.ids[..8]).unwrap();
+        let mut tokens = Vec::new();
+        while tokens.len() < fixture.greedy.len() {
+            // The references were made with as many tokens as asked for: no end of text.
+            for &id in &fixture.spec.eos_ids {
+                logits[id as usize] = f32::NEG_INFINITY;
+            }
+            let best = (0_u32..).zip(&logits).max_by(|a, b| a.1.total_cmp(b.1)).unwrap().0;
+            tokens.push(best);
+            logits = decoder.forward(&[best]).unwrap();
+        }
+        assert_eq!(tokens, fixture.greedy, "{}", fixture.name);
+    }
+}
+
+/// The device promises that a row's bits do not depend on the rows beside it.
+#[test]
+fn logits_do_not_depend_on_how_the_prompt_is_cut() {
+    for fixture in Fixture::all() {
+        let (mut whole, _) = fixture.decoder(StageOrder::EmbeddingFirst, DEFAULT_CHUNK_ROWS);
+        let expected = whole.forward_all(&fixture.ids).unwrap();
+        assert_eq!(whole.position(), fixture.ids.len());
+        for (chunk_rows, calls) in
+            [(7, vec![64]), (1, vec![64]), (512, vec![1; 64]), (16, vec![5, 1, 40, 17, 1])]
+        {
+            let (mut decoder, _) = fixture.decoder(StageOrder::EmbeddingFirst, chunk_rows);
+            let mut rest = &fixture.ids[..];
+            let mut logits = Vec::new();
+            for rows in &calls {
+                let (ids, behind) = rest.split_at(*rows);
+                logits.extend(decoder.forward_all(ids).unwrap());
+                rest = behind;
+            }
+            assert!(logits == expected, "{}: {chunk_rows} {calls:?}", fixture.name);
+        }
+        let (mut last, _) = fixture.decoder(StageOrder::LayersFirst, 10);
+        let logits = last.forward(&fixture.ids).unwrap();
+        assert!(logits == expected[expected.len() - logits.len()..], "{}", fixture.name);
+    }
+}
+
+#[test]
+fn rows_of_the_prompt_are_as_good_as_the_table() {
+    for fixture in Fixture::all() {
+        let (mut by_table, _) = fixture.decoder(StageOrder::EmbeddingFirst, 512);
+        let (mut by_rows, _) = fixture.decoder(StageOrder::LayersFirst, 512);
+        by_rows.give_rows(fixture.rows(&fixture.ids[..40]));
+        for ids in [&fixture.ids[..40], &fixture.ids[40..]] {
+            let expected = by_table.forward_all(ids).unwrap();
+            assert!(by_rows.forward_all(ids).unwrap() == expected, "{}", fixture.name);
+        }
+    }
+}
+
+#[test]
+fn stages_are_pulled_in_order_and_the_untied_table_after_the_first_logits() {
+    for fixture in Fixture::all() {
+        let stages = fixture.stage_names(StageOrder::LayersFirst);
+        let untied = usize::from(!fixture.spec.tie_word_embeddings);
+        let (mut decoder, pulled) = fixture.decoder(StageOrder::LayersFirst, 512);
+        let (prompt, rest) = fixture.ids.split_at(8);
+        decoder.give_rows(fixture.rows(prompt));
+        assert!(pulled.borrow().is_empty());
+        decoder.forward(prompt).unwrap();
+        decoder.forward(&prompt[2..5]).unwrap();
+        assert_eq!(*pulled.borrow(), stages[..stages.len() - untied], "{}", fixture.name);
+        decoder.forward(&rest[..1]).unwrap();
+        assert_eq!(*pulled.borrow(), stages, "{}", fixture.name);
+        assert_eq!(stages.last().unwrap(), if untied == 1 { "embeddings" } else { "head" });
+    }
+}
+
+/// It costs the overlap and nothing else.
+#[test]
+fn a_token_that_is_not_among_the_rows_waits_for_the_table() {
+    for fixture in Fixture::all() {
+        let (mut by_table, _) = fixture.decoder(StageOrder::EmbeddingFirst, 512);
+        let (mut decoder, pulled) = fixture.decoder(StageOrder::LayersFirst, 512);
+        decoder.give_rows(fixture.rows(&fixture.ids[..8]));
+        let logits = decoder.forward(&fixture.ids[..9]).unwrap();
+        assert!(logits == by_table.forward(&fixture.ids[..9]).unwrap(), "{}", fixture.name);
+        assert_eq!(*pulled.borrow(), fixture.stage_names(StageOrder::LayersFirst));
+    }
+}
+
+#[test]
+fn wrong_ids_are_refused_and_change_nothing() {
+    let fixture = Fixture::read("qwen2");
+    let (mut decoder, pulled) = fixture.decoder(StageOrder::EmbeddingFirst, 512);
+    let mut refusal = |ids: &[u32]| decoder.forward(ids).unwrap_err().to_string();
+    assert_eq!(refusal(&[]), "there is no token to run: the prompt is empty");
+    assert_eq!(
+        refusal(&[1, 511, 512]),
+        "token id 512 at position 2 is not below the vocabulary size 512"
+    );
+    assert_eq!(
+        refusal(&[1; 65]),
+        "65 tokens behind the 0 in the cache are more than its capacity of 64; \
+         shorten the prompt or load with a larger context"
+    );
+    assert!(pulled.borrow().is_empty());
+    let logits = decoder.forward_all(&fixture.ids).unwrap();
+    assert!(max_difference(&logits, &fixture.logits) <= 1e-4);
+    assert!(matches!(decoder.forward(&[1]), Err(Error::Capacity { new: 1, held: 64, .. })));
+}
+
+#[test]
+fn an_error_of_the_loader_comes_through_and_ends_the_decoder() {
+    let fixture = Fixture::read("qwen3");
+    let (groups, _) = fixture.groups(StageOrder::EmbeddingFirst);
+    let lost = io::Error::new(io::ErrorKind::ConnectionReset, "range 3 of `model` was reset");
+    let groups: Groups = Box::new(groups.take(3).chain([Err(lost)]));
+    let settings = Settings { order: StageOrder::EmbeddingFirst, capacity: 9, chunk_rows: 4 };
+    let mut decoder = Decoder::new(Cpu::new(), fixture.spec, settings, groups).unwrap();
+    let error = decoder.forward(&[1, 2, 3]).unwrap_err();
+    assert_eq!(error.to_string(), "range 3 of `model` was reset");
+    let Error::Load(error) = error else { panic!("{error:?}") };
+    let kind = error.downcast_ref::<io::Error>().unwrap().kind();
+    assert_eq!(kind, io::ErrorKind::ConnectionReset);
+    assert!(matches!(decoder.forward(&[1]), Err(Error::Unfinished)));
+}
+
+#[test]
+fn a_load_that_is_not_as_planned_is_refused() {
+    let fixture = Fixture::read("llama-untied");
+    let order = StageOrder::LayersFirst;
+    let refusal = |groups: Vec<Group<Tensor>>| {
+        let groups = groups.into_iter().map(Ok::<_, io::Error>);
+        let settings = Settings { order, capacity: 8, chunk_rows: 8 };
+        let mut decoder = Decoder::new(Cpu::new(), fixture.spec.clone(), settings, groups).unwrap();
+        decoder.forward(&[5]).unwrap_err().to_string()
+    };
+    let groups = || -> Vec<_> {
+        fixture.spec.stages(order).into_iter().map(|stage| fixture.group(stage)).collect()
+    };
+    let mut short = groups();
+    short.truncate(2);
+    assert_eq!(refusal(short), "the load ended before `layer 2`");
+    let mut swapped = groups();
+    swapped.swap(0, 1);
+    assert_eq!(refusal(swapped), "the load brought `layer 1` where `layer 0` was due");
+    let mut gapped = groups();
+    gapped[3].tensors.remove("model.layers.3.mlp.up_proj.weight");
+    assert_eq!(
+        refusal(gapped),
+        "`layer 3` came without tensor `model.layers.3.mlp.up_proj.weight`"
+    );
+}

@@ -1,0 +1,140 @@
+//! The order of pulling and computing, on a device that computes nothing and keeps a log.
+
+use std::{cell::RefCell, rc::Rc};
+
+use firstlight_device::{Device, Error};
+
+use super::Fixture;
+use crate::{Decoder, Group, PromptRows, Settings, StageOrder};
+
+type Log = Rc<RefCell<Vec<String>>>;
+
+/// Activations and caches are their number of rows.
+struct Trace(Log);
+
+type Rows = usize;
+
+impl Trace {
+    fn log(&self, event: String) {
+        self.0.borrow_mut().push(event);
+    }
+}
+
+impl Device for Trace {
+    type Tensor = ();
+    type Activations = Rows;
+    type KvCache = Rows;
+
+    fn activations(&self, rows: usize, _: usize) -> Result<Rows, Error> {
+        Ok(rows)
+    }
+
+    fn kv_cache(&self, _: usize, _: usize, _: usize) -> Result<Rows, Error> {
+        Ok(0)
+    }
+
+    fn set_rows(&self, x: &mut Rows, rows: usize) {
+        *x = rows;
+    }
+
+    fn embed(&self, (): &(), ids: &[u32], x: &mut Rows) -> Result<(), Error> {
+        assert_eq!(ids.len(), *x);
+        self.log(format!("embed {x}"));
+        Ok(())
+    }
+
+    fn rms_norm(&self, x: &Rows, (): &(), _: f32, out: &mut Rows) -> Result<(), Error> {
+        assert_eq!(x, out);
+        Ok(())
+    }
+
+    fn rms_norm_in_place(&self, _: &mut Rows, (): &(), _: f32) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn linear(&self, x: &Rows, (): &(), _: Option<&()>, out: &mut Rows) -> Result<(), Error> {
+        assert_eq!(x, out);
+        Ok(())
+    }
+
+    fn rope(&self, _: &mut Rows, _: &[f32], _: usize) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn append(&self, keys: &Rows, values: &Rows, cache: &mut Rows) -> Result<(), Error> {
+        assert_eq!(keys, values);
+        *cache += keys;
+        Ok(())
+    }
+
+    fn attention(
+        &self,
+        queries: &Rows,
+        cache: &Rows,
+        _: f32,
+        _: Option<usize>,
+        out: &mut Rows,
+    ) -> Result<(), Error> {
+        assert_eq!(queries, out);
+        self.log(format!("attend {queries} to {cache}"));
+        Ok(())
+    }
+
+    fn silu_mul(&self, gate: &mut Rows, up: &Rows) -> Result<(), Error> {
+        assert_eq!(gate, up);
+        Ok(())
+    }
+
+    fn add(&self, x: &mut Rows, y: &Rows) -> Result<(), Error> {
+        assert_eq!(x, y);
+        Ok(())
+    }
+
+    fn copy_row(&self, x: &Rows, row: usize, out: &mut Rows) -> Result<(), Error> {
+        assert!(row < *x && *out == 1);
+        self.log(format!("last row is {row} of {x}"));
+        Ok(())
+    }
+
+    fn argmax(&self, x: &Rows) -> Result<Vec<u32>, Error> {
+        Ok(vec![0; *x])
+    }
+
+    fn read(&self, _: &Rows) -> Result<Vec<f32>, Error> {
+        Ok(Vec::new())
+    }
+}
+
+/// What makes a cold start as long as the load: no layer is asked for before the one below it was
+/// computed for the whole prompt, and nothing waits for a later one.
+#[test]
+fn each_layer_is_pulled_when_the_one_before_is_computed() {
+    let fixture = Fixture::read("llama-untied");
+    let order = StageOrder::LayersFirst;
+    let log = Log::default();
+    let record = Rc::clone(&log);
+    let groups = fixture.spec.stages(order).into_iter().map(move |stage| {
+        record.borrow_mut().push(format!("pull {}", stage.name));
+        let tensors = stage.tensors.into_iter().map(|tensor| (tensor.name, ())).collect();
+        Ok::<_, std::io::Error>(Group { stage: stage.name, tensors })
+    });
+    let settings = Settings { order, capacity: 9, chunk_rows: 4 };
+    let device = Trace(Rc::clone(&log));
+    let mut decoder = Decoder::new(device, fixture.spec, settings, groups).unwrap();
+    decoder.give_rows(PromptRows { table: (), ids: vec![3, 5] });
+
+    decoder.forward(&[3, 5, 3, 5, 3, 5]).unwrap();
+    let mut expected = vec!["embed 4".to_owned(), "embed 2".to_owned()];
+    for k in 0..4 {
+        expected.push(format!("pull layer {k}"));
+        expected.extend(["attend 4 to 4", "attend 2 to 6"].map(str::to_owned));
+    }
+    expected.extend(["pull head", "last row is 1 of 2"].map(str::to_owned));
+    assert_eq!(log.take(), expected);
+
+    decoder.forward(&[7]).unwrap();
+    let mut expected = vec!["pull embeddings", "embed 1"];
+    expected.extend(["attend 1 to 7"; 4]);
+    expected.push("last row is 0 of 1");
+    assert_eq!(log.take(), expected);
+}
