@@ -2,7 +2,7 @@
 //!
 //! The template is a Jinja program that came with the weights. It is run as transformers runs it:
 //! the same whitespace rules, variables, functions and filters, and Python's methods on strings and
-//! dictionaries ([`python`]). Since it is a program of somebody else, it gets no files, no other
+//! dictionaries (`python.rs`). Since it is a program of somebody else, it gets no files, no other
 //! templates, and a bound on its size, its steps, its recursion and its output.
 
 mod bounded;
@@ -108,7 +108,9 @@ fn compile(source: &str) -> Result<Environment<'static>> {
     environment.set_fuel(Some(MAX_STEPS));
     environment.set_recursion_limit(MAX_RECURSION);
     python::install(&mut environment);
-    let source = generation_tag::replace(source);
+    // Jinja reads a template's lines as text, however they end.
+    let source = source.replace("\r\n", "\n").replace('\r', "\n");
+    let source = generation_tag::replace(&source);
     environment
         .add_template_owned(NAME, source)
         .map_err(|source| Error::TemplateSyntax { source })?;
@@ -212,7 +214,9 @@ const NAME: &str = "chat template";
 const MAX_TEMPLATE_BYTES: usize = 1 << 20;
 
 /// A step is an instruction or 64 bytes of text. A message costs some 50 and its text, so that this
-/// is enough for thousands of messages, and over in a second or two.
+/// is enough for thousands of messages, and over in a second or two. The engine counts the text of
+/// a list only once it is joined: a template that joins one long text thousands of times takes
+/// longer.
 const MAX_STEPS: u64 = 4_000_000;
 
 /// Templates call macros two or three deep; a macro counts as four. A thread's stack of 2 MiB holds

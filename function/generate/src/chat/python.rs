@@ -3,6 +3,8 @@
 //! - `raise_exception(message)` and `strftime_now(form)`
 //! - `tojson` as `json.dumps(value, ensure_ascii=False)` writes it: no HTML escapes, `", "` and `":
 //!   "` between items
+//! - the tests `iterable` and `sequence` by Python's types: nothing is not iterable, text is a
+//!   sequence
 //! - `None`, `True` and `False` with a capital where they are printed
 //! - the methods of strings, lists and dictionaries. Methods whose work or result can be much
 //!   larger than the text that they are called on are paid for in steps, or go to the engine's own
@@ -38,6 +40,8 @@ pub(super) fn install(environment: &mut Environment<'static>) {
     environment.add_function("raise_exception", raise_exception);
     environment.add_function("strftime_now", strftime_now);
     environment.add_filter("tojson", to_json);
+    environment.add_test("iterable", is_iterable);
+    environment.add_test("sequence", is_sequence);
     environment.set_formatter(print);
     environment.set_unknown_method_callback(call_method);
 }
@@ -51,6 +55,16 @@ fn strftime_now(form: &str) -> Result<String, Error> {
     Date::now().format(form).map_err(|directive| {
         refusal(format!("strftime_now does not know the directive `%{directive}`"))
     })
+}
+
+fn is_iterable(value: &Value) -> bool {
+    !value.is_none() && value.try_iter().is_ok()
+}
+
+/// Whether it has a length and items, as even what is undefined has in Jinja.
+fn is_sequence(value: &Value) -> bool {
+    use ValueKind::{Map, Seq, String, Undefined};
+    matches!(value.kind(), String | Seq | Map | Undefined)
 }
 
 /// Prints an expression. Text goes out as it is; what has a shape is written within the bound of a

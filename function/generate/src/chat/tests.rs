@@ -232,6 +232,28 @@ fn none_and_truth_are_printed_with_a_capital() {
 }
 
 #[test]
+fn lines_may_end_in_any_way() {
+    let source = "{% if true %}\r\na\rb{{ '\r\n' }}\r\n{% endif %}\r\nc";
+    assert_eq!(rendered(source, &[]), "a\nb\n\nc");
+}
+
+#[test]
+fn tests_of_a_type_answer_as_python_does() {
+    for (expression, is_true) in [
+        ("none is iterable", false),
+        ("1 is iterable", false),
+        ("'ab' is iterable and [] is iterable and {} is iterable", true),
+        ("'ab' is sequence and [] is sequence and {} is sequence", true),
+        ("none is sequence or 1 is sequence", false),
+        ("nothing is sequence and nothing is iterable", true),
+        ("{} is mapping and 'ab' is not mapping and 'ab' is string", true),
+    ] {
+        let text = rendered(&format!("{{{{ {expression} }}}}"), &[]);
+        assert_eq!(text, if is_true { "True" } else { "False" }, "{expression}");
+    }
+}
+
+#[test]
 fn loops_can_break_and_continue() {
     let source = "{% for i in range(9) %}{% if i == 1 %}{% continue %}{% endif %}\
                   {% if i == 4 %}{% break %}{% endif %}{{ i }}{% endfor %}";

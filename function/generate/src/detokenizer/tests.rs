@@ -90,6 +90,18 @@ fn endless_wrong_bytes_come_out_while_they_come() {
     assert_eq!(pieces.concat(), tokenizer.decode(&ids).unwrap());
 }
 
+/// Wherever the window is cut, it is not inside the character that follows.
+#[test]
+fn a_good_character_survives_any_number_of_wrong_bytes_before_it() {
+    let tokenizer = demo_tokenizer();
+    let wrong = tokenizer.token_id("ÿ").unwrap(); // the byte 0xFF in the alphabet of byte-level BPE
+    for count in 0..40 {
+        let ids = [vec![wrong; count], tokenizer.encode("😀!", false).unwrap()].concat();
+        let text = joined(&tokenizer, &ids);
+        assert_eq!(text, "\u{FFFD}".repeat(count) + "😀!");
+    }
+}
+
 proptest! {
     #[test]
     fn byte_level_pieces_are_the_whole(ids in demo_ids()) {

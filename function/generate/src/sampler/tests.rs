@@ -41,8 +41,13 @@ fn kept_naively(options: SamplingOptions, logits: &[f32]) -> Vec<u32> {
         let mut by_id = sorted.clone();
         by_id.sort_by_key(|&(id, _, _)| id);
         let wanted = f64::from(options.top_p) * by_id.iter().map(|token| token.2).sum::<f64>();
-        let before = |i: usize| sorted[..i].iter().map(|token| token.2).sum::<f64>();
-        let count = (0..sorted.len()).take_while(|&i| before(i) < wanted).count();
+        let mut mass = 0.0;
+        let mass_before = sorted.iter().map(|token| {
+            let before = mass;
+            mass += token.2;
+            before
+        });
+        let count = mass_before.take_while(|&before| before < wanted).count();
         sorted.truncate(count);
     }
     sorted.retain(|&(_, _, weight)| weight >= f64::from(options.min_p));
