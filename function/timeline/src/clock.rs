@@ -26,6 +26,13 @@ impl At {
     }
 }
 
+/// Milliseconds of CPU time that this process has used, all its threads together.
+pub(crate) fn process_cpu_ms() -> u64 {
+    let used = clock_gettime(ClockId::ProcessCPUTime);
+    let seconds = u64::try_from(used.tv_sec).expect("a process's time starts at zero");
+    seconds * 1000 + u64::try_from(used.tv_nsec).expect("as above") / 1_000_000
+}
+
 /// `CLOCK_MONOTONIC` in nanoseconds: the same clock in every process of a machine.
 pub(crate) fn monotonic_ns() -> u64 {
     let now = clock_gettime(ClockId::Monotonic);

@@ -18,18 +18,26 @@
 
 #![forbid(unsafe_code)]
 
+mod axis;
 mod clock;
 mod counter;
 mod fetch;
 mod lane;
 mod mark;
+mod perfetto;
+mod rate;
 mod report;
+mod row;
+mod slot;
 mod timeline;
+mod unit;
+mod waterfall;
 
 pub use clock::At;
 pub use counter::Counter;
 pub use fetch::{FetchRecord, Outcome};
 pub use lane::Lane;
 pub use mark::Mark;
+pub use rate::{Rate, RateError};
 pub use report::{FetchReport, Report, SpanReport, Split};
 pub use timeline::{Span, Timeline};

@@ -124,9 +124,13 @@ pub(crate) struct Snapshot {
 impl Report {
     pub(crate) fn new(snapshot: Snapshot) -> Self {
         let mut spans: Vec<_> = snapshot.spans.into_iter().map(SpanReport::from).collect();
+        spans.extend(spans_between_marks(&snapshot.marks));
         spans.sort_by(|a, b| a.from_ms.total_cmp(&b.from_ms));
         let mut fetches: Vec<_> = snapshot.fetches.into_iter().map(FetchReport::from).collect();
-        fetches.sort_by(|a, b| a.requested_ms.total_cmp(&b.requested_ms));
+        fetches.sort_by(|a, b| {
+            let later = a.requested_ms.total_cmp(&b.requested_ms);
+            later.then(a.start_byte.cmp(&b.start_byte))
+        });
         let mut report = Self {
             started_unix_ms: snapshot.started_unix_ms,
             description: snapshot.description,
@@ -167,24 +171,6 @@ impl Report {
             serde_json::to_string(&self.without_detail())
         };
         json.expect("a report has string keys and finite numbers only")
-    }
-
-    /// The start as a trace in Chrome's trace event format, which <https://ui.perfetto.dev> opens.
-    #[must_use]
-    pub fn perfetto(&self) -> String {
-        self.json_line(true)
-    }
-
-    /// The start as a page that needs nothing else.
-    #[must_use]
-    pub fn html(&self) -> String {
-        self.json_line(true)
-    }
-
-    /// The start as a waterfall for a terminal of `columns` columns.
-    #[must_use]
-    pub fn waterfall(&self, _columns: usize, _colour: bool) -> String {
-        self.json_line(false)
     }
 
     fn without_detail(&self) -> Self {
@@ -259,6 +245,19 @@ impl From<FetchRecord> for FetchReport {
             outcome: fetch.outcome,
         }
     }
+}
+
+/// The work that no one can time from within: the way to `main`, and the tokens after the first.
+fn spans_between_marks(marks: &BTreeMap<Mark, At>) -> Vec<SpanReport> {
+    let spans = [
+        (Lane::Boot, "exec", Some(&At::default()), marks.get(&Mark::Main)),
+        (Lane::Compute, "decode", marks.get(&Mark::FirstToken), marks.get(&Mark::LastToken)),
+    ];
+    let known = spans.into_iter().filter_map(|(lane, label, from, to)| {
+        let (from, to) = from.zip(to).filter(|(from, to)| to > from)?;
+        Some(SpanRecord { lane, label: label.to_owned(), from: *from, to: *to, bytes: None }.into())
+    });
+    known.collect()
 }
 
 /// The time that the union of all fetches covers; they are sorted by their beginning.

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::clock::{At, monotonic_ns};
+use crate::clock::{At, monotonic_ns, process_cpu_ms};
 use crate::report::Snapshot;
 use crate::{Counter, FetchRecord, Lane, Mark, Report};
 
@@ -58,6 +58,12 @@ impl Timeline {
     #[must_use]
     pub fn monotonic_ns() -> u64 {
         monotonic_ns()
+    }
+
+    /// Milliseconds of CPU time that this process has used, all its threads together.
+    #[must_use]
+    pub fn process_cpu_ms() -> u64 {
+        process_cpu_ms()
     }
 
     /// This moment.

@@ -1,0 +1,488 @@
+//! The start as a picture for a terminal: one row a name, time from left to right.
+//!
+//! ```text
+//!                 0          50 ms     100 ms
+//!   headers       ░░░░▄                          4.10 kB  …
+//!   layer 0           ░░░███▌▄                    820 kB  …
+//!   layer 1              ░░░███▌▄
+//! ```
+//!
+//! What travels is as high as the line (in eighths of a column), what this process does itself is
+//! half as high, and a request that waits for its first byte is shaded: the three differ without
+//! colour. Where the work on a row's bytes falls into the time in which they arrive, as it does in a
+//! folded series, the work gets a line of its own beneath them.
+
+use std::fmt::Write as _;
+
+use crate::axis::Axis;
+use crate::row::{Kind, Row};
+use crate::{Counter, Lane, Mark, Outcome, Report, unit};
+
+impl Report {
+    /// The start as a waterfall for a terminal of `columns` columns, with ANSI colours if asked for.
+    ///
+    /// It is drawn within 60 to 160 columns, and every line ends with a line feed.
+    #[must_use]
+    pub fn waterfall(&self, columns: usize, colour: bool) -> String {
+        let rows = Row::folded(&Row::all(self));
+        let mut picture = Picture::new(self, &rows, columns, colour);
+        let rows = Row::boot_folded(rows, picture.column_ms());
+        picture.title();
+        if !rows.is_empty() {
+            picture.ruler();
+            for row in &rows {
+                picture.row(row);
+            }
+        }
+        picture.first_token();
+        picture.legend(&rows);
+        picture.summary();
+        picture.text
+    }
+}
+
+struct Picture<'a> {
+    report: &'a Report,
+    axis: Axis,
+    /// Columns of the labels on the left.
+    label_columns: usize,
+    /// Columns of the bars.
+    bar_columns: usize,
+    colour: bool,
+    text: String,
+}
+
+impl<'a> Picture<'a> {
+    fn new(report: &'a Report, rows: &[Row], columns: usize, colour: bool) -> Self {
+        let columns = columns.clamp(COLUMNS_MIN, COLUMNS_MAX);
+        let longest = rows.iter().map(|row| row.label.chars().count()).max().unwrap_or(0);
+        let label_columns = longest.clamp(LABEL_MIN, LABEL_MAX);
+        let bar_columns = columns - label_columns - FIGURES_COLUMNS - 3;
+        let text = String::new();
+        Self { report, axis: Axis::of(report), label_columns, bar_columns, colour, text }
+    }
+
+    /// What was started, on one line.
+    fn title(&mut self) {
+        let said = |key| self.report.description.get(key).map(|value| printable(value));
+        let parts: Vec<_> = ["model", "location", "device"].into_iter().filter_map(said).collect();
+        let title = self.paint(Ink::Strong, "cold start");
+        let rest =
+            if parts.is_empty() { String::new() } else { format!("  {}", parts.join(" · ")) };
+        self.line(&format!(" {title}{rest}"));
+    }
+
+    /// The axis: round times, and a tick under the first character of each.
+    fn ruler(&mut self) {
+        let mut labels = Cells::new(self.bar_columns + FIGURES_COLUMNS);
+        let mut ticks = vec!['─'; self.bar_columns];
+        for (ms, label) in self.axis.ticks(self.bar_columns / COLUMNS_PER_TICK) {
+            let column = self.column(ms);
+            ticks[column] = '┴';
+            labels.write(column, &label);
+        }
+        let indent = " ".repeat(self.label_columns + 2);
+        let labels = self.paint(Ink::Faint, labels.text().trim_end());
+        let ticks = self.paint(Ink::Faint, &ticks.into_iter().collect::<String>());
+        self.line("");
+        self.line(&format!("{indent}{labels}"));
+        self.line(&format!("{indent}{ticks}"));
+    }
+
+    fn row(&mut self, row: &Row) {
+        let wire = self.wire(row);
+        let work = self.work(row);
+        let both = wire.iter().zip(&work).filter(|(a, b)| a.is_some() && b.is_some()).count();
+        let figures = figures(row);
+        if both > SHARED_CELLS_MAX {
+            self.bars(&row.label, &wire, &figures);
+            let took = format!("{:>7}", unit::duration(row.work_ms()));
+            let lane = work.iter().flatten().find_map(|cell| cell.ink.lane());
+            let label = format!("  {}", lane.map_or("working", doing));
+            self.bars(&label, &work, &took);
+        } else {
+            let cells = overlaid(wire, &work);
+            self.bars(&row.label, &cells, &figures);
+        }
+    }
+
+    fn bars(&mut self, label: &str, cells: &[Option<Cell>], figures: &str) {
+        let label = fitted(&printable(label), self.label_columns);
+        let mut line = format!(" {label:<width$} ", width = self.label_columns);
+        for run in cells.chunk_by(|a, b| a.map(|cell| cell.ink) == b.map(|cell| cell.ink)) {
+            let glyphs: String = run.iter().map(|cell| cell.map_or(' ', |c| c.glyph)).collect();
+            line += &match run[0] {
+                Some(cell) => self.paint(cell.ink, &glyphs),
+                None => glyphs,
+            };
+        }
+        self.line(&format!("{line} {figures}"));
+    }
+
+    /// What the network did for a row.
+    fn wire(&self, row: &Row) -> Vec<Option<Cell>> {
+        let waiting = self.strokes(row, |kind| kind == Kind::Wait);
+        let receiving = self.strokes(row, |kind| kind == Kind::Receive);
+        let cell = |(waiting, receiving): (&Stroke, &Stroke)| match (waiting.0, receiving.0) {
+            (0, 0) => None,
+            (_, 0) => Some(Cell { glyph: '░', ink: Ink::Wait }),
+            (_, eighths) => Some(Cell { glyph: full_height(eighths), ink: Ink::Receive }),
+        };
+        waiting.iter().zip(&receiving).map(cell).collect()
+    }
+
+    /// What this process did itself for a row.
+    fn work(&self, row: &Row) -> Vec<Option<Cell>> {
+        let mut cells = vec![None; self.bar_columns];
+        for lane in Lane::ALL {
+            let strokes = self.strokes(row, |kind| kind == Kind::Work(lane));
+            for (cell, stroke) in cells.iter_mut().zip(strokes) {
+                if stroke.0 != 0 {
+                    *cell = Some(Cell { glyph: half_height(stroke.0), ink: Ink::Work(lane) });
+                }
+            }
+        }
+        cells
+    }
+
+    /// The eighths of each column in which a bar of `kinds` lies. A bar is never invisible.
+    fn strokes(&self, row: &Row, kinds: impl Fn(Kind) -> bool) -> Vec<Stroke> {
+        let mut strokes = vec![Stroke(0); self.bar_columns];
+        for bar in row.bars.iter().filter(|bar| kinds(bar.kind)) {
+            if bar.from_ms > self.axis.end_ms
+                || (bar.kind == Kind::Wait && bar.to_ms <= bar.from_ms)
+            {
+                continue;
+            }
+            let from = self.eighth(bar.from_ms).min(self.bar_columns * 8 - 1);
+            let to = self.eighth(bar.to_ms).max(from + 1);
+            for eighth in from..to {
+                strokes[eighth / 8].0 |= 1 << (eighth % 8);
+            }
+        }
+        strokes
+    }
+
+    fn first_token(&mut self) {
+        let Some(ttft_ms) = self.report.ttft_ms else {
+            let why = failure(self.report).map(|why| format!(": {why}")).unwrap_or_default();
+            let text = format!(" {}{why}", self.paint(Ink::Strong, "no first token"));
+            return self.line(&text);
+        };
+        let column = self.column(ttft_ms);
+        let mut cells = Cells::new(self.bar_columns + FIGURES_COLUMNS);
+        cells.write(column, &format!("◆ {}", unit::duration(ttft_ms)));
+        let marker = self.paint(Ink::Strong, cells.text().trim_end());
+        let label = format!("{:<width$}", "first token", width = self.label_columns);
+        self.line(&format!(" {} {marker}", self.paint(Ink::Strong, &label)));
+    }
+
+    fn legend(&mut self, rows: &[Row]) {
+        let mut line = String::new();
+        let mut columns = 0;
+        for (ink, glyphs, says) in legend_entries(rows, self.colour) {
+            let entry_columns = glyphs.chars().count() + says.chars().count() + 4;
+            if columns + entry_columns > self.columns() {
+                line.push('\n');
+                columns = 0;
+            }
+            columns += entry_columns;
+            let _ = write!(line, " {} {says}  ", self.paint(ink, glyphs));
+        }
+        if !line.is_empty() {
+            self.line("");
+            line.lines().for_each(|line| self.line(line));
+        }
+    }
+
+    /// The figures that matter, and how the time to the first token splits.
+    fn summary(&mut self) {
+        let lines = summary_lines(self.report);
+        if !lines.is_empty() {
+            self.line("");
+        }
+        for (name, text) in lines {
+            let name = self.paint(Ink::Faint, &format!("{name:<SUMMARY_COLUMNS$}"));
+            self.line(&format!(" {name} {text}"));
+        }
+    }
+
+    fn columns(&self) -> usize {
+        self.label_columns + self.bar_columns + FIGURES_COLUMNS + 3
+    }
+
+    /// The time that a column stands for.
+    fn column_ms(&self) -> f64 {
+        self.axis.end_ms / self.bar_columns as f64
+    }
+
+    fn column(&self, ms: f64) -> usize {
+        (self.eighth(ms) / 8).min(self.bar_columns - 1)
+    }
+
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a fraction of the line's eighths: at most 1,280, never negative"
+    )]
+    fn eighth(&self, ms: f64) -> usize {
+        (self.axis.fraction(ms) * self.bar_columns as f64 * 8.0).round() as usize
+    }
+
+    fn paint(&self, ink: Ink, text: &str) -> String {
+        if self.colour { format!("\x1b[{}m{text}\x1b[0m", ink.code()) } else { text.to_owned() }
+    }
+
+    fn line(&mut self, line: &str) {
+        self.text.push_str(line.trim_end());
+        self.text.push('\n');
+    }
+}
+
+/// The signs that `rows` use. Without colour all work looks the same.
+fn legend_entries(rows: &[Row], colour: bool) -> Vec<(Ink, &'static str, &'static str)> {
+    let has = |kind| rows.iter().any(|row| row.bars.iter().any(|bar| bar.kind == kind));
+    let works = Lane::ALL.into_iter().filter(|lane| has(Kind::Work(*lane)));
+    let mut entries = Vec::new();
+    if has(Kind::Wait) || has(Kind::Receive) {
+        entries.push((Ink::Wait, "░░", "waiting"));
+        entries.push((Ink::Receive, "██", "receiving"));
+    }
+    if colour {
+        entries.extend(works.map(|lane| (Ink::Work(lane), "▄▄", doing(lane))));
+    } else if works.count() > 0 {
+        entries.push((Ink::Strong, "▄▄", "own work"));
+    }
+    if rows.iter().any(|row| row.retries > 0) {
+        entries.push((Ink::Strong, "↻", "retried"));
+    }
+    if rows.iter().any(|row| row.hedges > 0) {
+        entries.push((Ink::Strong, "⇉", "hedged"));
+    }
+    entries
+}
+
+/// What a lane's work is called while it goes on.
+const fn doing(lane: Lane) -> &'static str {
+    match lane {
+        Lane::Boot => "booting",
+        Lane::Network => "connecting",
+        Lane::Verify => "checking",
+        Lane::Compute => "computing",
+    }
+}
+
+/// The closing lines: a name and its figures. What is not known is left out.
+fn summary_lines(report: &Report) -> Vec<(&'static str, String)> {
+    let mut lines = Vec::new();
+    if let Some(ttft_ms) = report.ttft_ms {
+        let mut text = unit::duration(ttft_ms);
+        if let Some((floor_ms, ratio)) = report.floor_ms.zip(report.ttft_over_floor) {
+            let link = report.link_bytes_per_s.unwrap_or_default() as f64;
+            let _ = write!(
+                text,
+                " = {ratio:.3} × the floor of {} ({} at {})",
+                unit::duration(floor_ms),
+                unit::bytes(report.weight_bytes),
+                unit::rate(link),
+            );
+        }
+        lines.push(("TTFT", text));
+    }
+    lines.extend(report.split.map(|split| {
+        let text = format!(
+            "{} before the first weight byte · {} streaming · {} after the last",
+            unit::duration(split.before_first_weight_byte_ms),
+            unit::duration(split.streaming_ms),
+            unit::duration(split.after_last_weight_byte_ms),
+        );
+        ("", text)
+    }));
+    lines.extend(network_line(report).map(|text| ("network", text)));
+    lines.extend(decode_line(report).map(|text| ("decode", text)));
+    lines
+}
+
+/// Why a start has no first token, where the network is to blame.
+fn failure(report: &Report) -> Option<String> {
+    report.fetches.iter().find_map(|fetch| match &fetch.outcome {
+        Outcome::Failed(why) => {
+            Some(format!("{} failed, {}", printable(&fetch.object), printable(why)))
+        }
+        _ => None,
+    })
+}
+
+fn network_line(report: &Report) -> Option<String> {
+    let bytes = report.counter(Counter::BytesFetched);
+    let requests = report.counter(Counter::Requests);
+    if requests == 0 {
+        return None;
+    }
+    let mut parts = vec![unit::bytes(bytes)];
+    parts.extend(report.gb_per_s.map(|rate| format!("at {rate:.3} GB/s")));
+    let mut text = parts.join(" ");
+    for (counter, one, many) in [
+        (Counter::Requests, "request", "requests"),
+        (Counter::Retries, "retry", "retries"),
+        (Counter::Stalls, "stall", "stalls"),
+        (Counter::Hedges, "hedge", "hedges"),
+    ] {
+        let n = report.counter(counter);
+        if n > 0 || counter != Counter::Stalls {
+            let _ = write!(text, " · {}", unit::count(n, one, many));
+        }
+    }
+    Some(text)
+}
+
+fn decode_line(report: &Report) -> Option<String> {
+    let tokens = report.counter(Counter::Tokens);
+    let rate = report.tokens_per_s?;
+    let last_ms = report.mark_ms(Mark::LastToken)?;
+    let took = unit::duration(last_ms - report.ttft_ms?);
+    Some(format!("{} · {rate:.1} tokens/s · {took}", unit::count(tokens, "token", "tokens")))
+}
+
+/// What stands at the right of a row: its bytes and their rate, or the time it took.
+fn figures(row: &Row) -> String {
+    if row.requests == 0 {
+        return format!("{:>7}", unit::duration(row.to_ms() - row.from_ms()));
+    }
+    let rate = row.bytes_per_s().map(unit::rate).unwrap_or_default();
+    let mut text = format!("{:>7} {rate:>10}", unit::bytes(row.bytes));
+    text += if row.retries > 0 { " ↻" } else { "" };
+    text += if row.hedges > 0 { " ⇉" } else { "" };
+    text
+}
+
+/// The work drawn behind the wire. Work that would vanish in the column of the last byte moves into
+/// the next one.
+fn overlaid(mut wire: Vec<Option<Cell>>, work: &[Option<Cell>]) -> Vec<Option<Cell>> {
+    for (column, cell) in work.iter().enumerate().filter_map(|(n, cell)| Some((n, (*cell)?))) {
+        let next = column + 1;
+        if wire[column].is_none() {
+            wire[column] = Some(cell);
+        } else if matches!((work.get(next), wire.get(next)), (Some(None), Some(None))) {
+            wire[next] = Some(Cell { glyph: '▖', ..cell });
+        }
+    }
+    wire
+}
+
+/// One column of a line.
+#[derive(Clone, Copy, Debug)]
+struct Cell {
+    glyph: char,
+    ink: Ink,
+}
+
+/// The eighths of a column that are inked, the leftmost in the lowest bit.
+#[derive(Clone, Copy, Debug)]
+struct Stroke(u8);
+
+/// The block that begins or ends where the eighths do. A block begins at a column's left edge, its
+/// middle, or its last eighth: the character set has no others.
+fn full_height(eighths: u8) -> char {
+    let inked = eighths.count_ones() as usize;
+    let at_left = eighths & 1 != 0;
+    match inked {
+        8 => '█',
+        inked if at_left => LEFT_BLOCKS[inked],
+        0..=2 => '▕',
+        3..=5 => '▐',
+        _ => '█',
+    }
+}
+
+/// The half-height block in the halves of the column that are inked.
+fn half_height(eighths: u8) -> char {
+    match (eighths & 0x0f != 0, eighths & 0xf0 != 0) {
+        (true, true) => '▄',
+        (true, false) => '▖',
+        (false, _) => '▗',
+    }
+}
+
+/// What a text is painted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ink {
+    Wait,
+    Receive,
+    Work(Lane),
+    Strong,
+    Faint,
+}
+
+impl Ink {
+    const fn lane(self) -> Option<Lane> {
+        match self {
+            Self::Work(lane) => Some(lane),
+            _ => None,
+        }
+    }
+
+    /// Parameters of ANSI's "select graphic rendition": the 16 colours that every theme defines.
+    const fn code(self) -> &'static str {
+        match self {
+            Self::Wait | Self::Receive | Self::Work(Lane::Network) => "34",
+            Self::Work(Lane::Boot) => "36",
+            Self::Work(Lane::Verify) => "35",
+            Self::Work(Lane::Compute) => "33",
+            Self::Strong => "1",
+            Self::Faint => "2",
+        }
+    }
+}
+
+/// A line that is written from several places; later text does not overwrite earlier text.
+struct Cells(Vec<char>);
+
+impl Cells {
+    fn new(columns: usize) -> Self {
+        Self(vec![' '; columns])
+    }
+
+    fn write(&mut self, column: usize, text: &str) {
+        let room = self.0.len().saturating_sub(text.chars().count());
+        for (cell, glyph) in self.0[column.min(room)..].iter_mut().zip(text.chars()) {
+            *cell = glyph;
+        }
+    }
+
+    fn text(&self) -> String {
+        self.0.iter().collect()
+    }
+}
+
+/// Text from outside without control characters, which a terminal would obey.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+/// `text` in at most `columns` columns, its middle left out where it is longer.
+fn fitted(text: &str, columns: usize) -> String {
+    let chars: Vec<char> = text.chars().collect();
+    if chars.len() <= columns {
+        return text.to_owned();
+    }
+    let tail = columns / 2;
+    let head = columns - tail - 1;
+    chars[..head].iter().chain(&['…']).chain(&chars[chars.len() - tail..]).collect()
+}
+
+const LEFT_BLOCKS: [char; 9] = [' ', '▏', '▎', '▍', '▌', '▋', '▊', '▉', '█'];
+/// A bar and its work may share the column in which one ends and the other begins.
+const SHARED_CELLS_MAX: usize = 1;
+/// Less leaves the bars too few columns to tell anything.
+const COLUMNS_MIN: usize = 60;
+/// More makes the eye lose the line.
+const COLUMNS_MAX: usize = 160;
+/// `first token`
+const LABEL_MIN: usize = 11;
+const LABEL_MAX: usize = 20;
+/// `29.8 MB  28.0 MB/s ↻ ⇉`
+const FIGURES_COLUMNS: usize = 22;
+/// `200 ms` and room to breathe.
+const COLUMNS_PER_TICK: usize = 7;
+const SUMMARY_COLUMNS: usize = 8;
