@@ -45,6 +45,28 @@ impl Counter {
         Self::Tokens,
         Self::PromptTokens,
     ];
+
+    /// The counter in words, lower case.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Requests => "requests",
+            Self::Retries => "retries",
+            Self::Stalls => "stalls",
+            Self::Hedges => "hedges",
+            Self::HedgesWon => "hedges won",
+            Self::Connections => "connections",
+            Self::BytesFetched => "bytes fetched",
+            Self::BytesTwice => "bytes twice",
+            Self::WeightBytes => "weight bytes",
+            Self::Tokens => "tokens",
+            Self::PromptTokens => "prompt tokens",
+        }
+    }
+
+    pub(crate) const fn is_bytes(self) -> bool {
+        matches!(self, Self::BytesFetched | Self::BytesTwice | Self::WeightBytes)
+    }
 }
 
 #[cfg(test)]
@@ -57,5 +79,13 @@ mod tests {
             assert_eq!(counter as usize, index);
         }
         assert_eq!(Counter::ALL.len(), Counter::PromptTokens as usize + 1);
+    }
+
+    #[test]
+    fn a_counter_is_serialised_as_its_words_in_snake_case() {
+        for counter in Counter::ALL {
+            let json = serde_json::to_string(&counter).unwrap();
+            assert_eq!(json, format!("\"{}\"", counter.name().replace(' ', "_")));
+        }
     }
 }

@@ -22,6 +22,7 @@ mod axis;
 mod clock;
 mod counter;
 mod fetch;
+mod html;
 mod lane;
 mod mark;
 mod perfetto;

@@ -44,18 +44,18 @@ impl Row {
     /// The rows of `report`: getting ready first, then by their beginning.
     pub(crate) fn all(report: &Report) -> Vec<Self> {
         let mut rows = Rows::default();
-        for span in report.spans.iter().filter(|span| span.lane == Lane::Boot) {
-            rows.named(&span.label).work(span.lane, span.from_ms, span.to_ms);
-        }
-        let boot = rows.rows.len();
         for fetch in &report.fetches {
             rows.named(&fetch.stage).fetch(fetch);
         }
-        for span in report.spans.iter().filter(|span| span.lane != Lane::Boot) {
+        for span in &report.spans {
             rows.named(&span.label).work(span.lane, span.from_ms, span.to_ms);
         }
-        rows.rows[boot..].sort_by(|a, b| a.from_ms().total_cmp(&b.from_ms()));
-        rows.rows
+        let mut rows = rows.rows;
+        rows.sort_by(|a, b| {
+            let boot_first = b.is_boot().cmp(&a.is_boot());
+            boot_first.then(a.from_ms().total_cmp(&b.from_ms()))
+        });
+        rows
     }
 
     /// `rows` with the middle of every long series folded into a few rows.

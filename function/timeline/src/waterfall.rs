@@ -65,7 +65,8 @@ impl<'a> Picture<'a> {
     /// What was started, on one line.
     fn title(&mut self) {
         let said = |key| self.report.description.get(key).map(|value| printable(value));
-        let parts: Vec<_> = ["model", "location", "device"].into_iter().filter_map(said).collect();
+        let parts: Vec<_> =
+            ["model", "location", "architecture", "device"].into_iter().filter_map(said).collect();
         let title = self.paint(Ink::Strong, "cold start");
         let rest =
             if parts.is_empty() { String::new() } else { format!("  {}", parts.join(" · ")) };

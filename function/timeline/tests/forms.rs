@@ -10,6 +10,8 @@ fn look() {
             println!("{name} {columns}\n{}", report.waterfall(columns, false));
         }
         let dir = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
+        std::fs::write(dir.join(format!("{name}.html")), report.html()).unwrap();
+        std::fs::write(dir.join(format!("{name}.trace.json")), report.perfetto()).unwrap();
         std::fs::write(dir.join(format!("{name}.ansi")), report.waterfall(110, true)).unwrap();
     }
 }

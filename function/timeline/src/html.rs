@@ -1,0 +1,155 @@
+//! The start as a page that needs nothing else: no network, no fonts, and no script to be read.
+//!
+//! The page is figures, a [`chart`], and the same numbers as tables. The chart is written in
+//! percentages of its width, so that it fits any window and zooming is making it wider. The script
+//! only adds what a static page lacks: quick tooltips, zoom, and showing one stage in all lanes.
+//!
+//! Names come from outside. They reach the page through [`Escaped`] alone.
+
+mod chart;
+mod tables;
+
+use std::fmt::{self, Write as _};
+
+use crate::{Counter, Outcome, Report, unit};
+
+impl Report {
+    /// The start as a page that needs nothing else.
+    #[must_use]
+    pub fn html(&self) -> String {
+        let mut page = String::new();
+        let _ = write!(
+            page,
+            "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+             <meta name=\"color-scheme\" content=\"light dark\">\n\
+             <title>{}</title>\n<style>\n{}</style>\n</head>\n<body>\n<main>\n{}{}{}{}{}</main>\n\
+             <div id=\"tip\" hidden></div>\n<script>\n{}</script>\n</body>\n</html>\n",
+            Escaped(&title(self)),
+            include_str!("html/page.css"),
+            header(self),
+            figures(self),
+            split(self),
+            chart::chart(self),
+            tables::tables(self),
+            include_str!("html/page.js"),
+        );
+        page
+    }
+}
+
+fn title(report: &Report) -> String {
+    let name = NAMING.iter().find_map(|key| report.description.get(*key));
+    match (name, report.ttft_ms) {
+        (Some(name), Some(ttft_ms)) => {
+            format!("{name}: first token in {}", unit::duration(ttft_ms))
+        }
+        (Some(name), None) => format!("{name}: no first token"),
+        (None, _) => "A cold start".to_owned(),
+    }
+}
+
+fn header(report: &Report) -> String {
+    let said = |key: &&str| report.description.get(*key);
+    let name = NAMING.iter().find_map(said).map_or("unnamed", String::as_str);
+    let rest: Vec<_> = SUBTITLE.iter().filter_map(said).filter(|said| *said != name).collect();
+    let rest = rest.into_iter().map(|said| format!("<span>{}</span>", Escaped(said)));
+    format!(
+        "<header>\n<p class=\"brand\">firstlight <i>cold start</i></p>\n<h1>{}</h1>\n\
+         <p class=\"of\">{}</p>\n</header>\n",
+        Escaped(name),
+        rest.collect::<String>(),
+    )
+}
+
+/// The numbers that are read first.
+fn figures(report: &Report) -> String {
+    let mut cards = String::new();
+    match report.ttft_ms {
+        Some(ttft_ms) => cards += &card("lead", &unit::duration(ttft_ms), "to the first token", ""),
+        None => cards += &card("bad", "none", "no first token", &why_none(report)),
+    }
+    if let Some((floor_ms, ratio)) = report.floor_ms.zip(report.ttft_over_floor) {
+        let link = unit::rate(report.link_bytes_per_s.unwrap_or_default() as f64);
+        let note = format!("{} at {link}", unit::duration(floor_ms));
+        cards += &card("", &format!("{ratio:.2}×"), "the link's floor", &note);
+    }
+    if let Some(gb_per_s) = report.gb_per_s.filter(|rate| *rate > 0.0) {
+        let busy = format!("{} busy", unit::duration(report.network_busy_ms));
+        cards += &card("", &unit::rate(gb_per_s * 1e9), "from the network", &busy);
+    }
+    if report.weight_bytes > 0 {
+        let requests = report.counter(Counter::Requests);
+        let note = unit::count(requests, "request", "requests");
+        cards += &card("", &unit::bytes(report.weight_bytes), "of weights", &note);
+    }
+    if let Some(tokens_per_s) = report.tokens_per_s {
+        let note = unit::count(report.counter(Counter::Tokens), "token", "tokens");
+        cards += &card("", &format!("{tokens_per_s:.1}"), "tokens a second", &note);
+    }
+    format!("<section class=\"figures\" aria-label=\"Figures\">\n{cards}</section>\n")
+}
+
+fn card(class: &str, figure: &str, what: &str, note: &str) -> String {
+    let [figure, what, note] = [figure, what, note].map(Escaped);
+    format!(
+        "<p class=\"card {class}\"><b>{figure}</b><span>{what}</span><small>{note}</small></p>\n"
+    )
+}
+
+/// Why there is no first token, where the network is to blame.
+fn why_none(report: &Report) -> String {
+    let why = report.fetches.iter().find_map(|fetch| match &fetch.outcome {
+        Outcome::Failed(why) => Some(format!("{}: {why}", fetch.object)),
+        _ => None,
+    });
+    why.unwrap_or_default()
+}
+
+/// How the time to the first token splits, to scale.
+fn split(report: &Report) -> String {
+    let Some((split, ttft_ms)) = report.split.zip(report.ttft_ms) else { return String::new() };
+    let parts = [
+        ("before", split.before_first_weight_byte_ms, "before the first weight byte"),
+        ("streaming", split.streaming_ms, "weights streaming"),
+        ("after", split.after_last_weight_byte_ms, "after the last byte"),
+    ];
+    let (mut bar, mut key) = (String::new(), String::new());
+    for (class, ms, what) in parts {
+        let percent = (ms / ttft_ms * 100.0).clamp(0.0, 100.0);
+        if percent.is_finite() {
+            let _ = write!(bar, "<i class=\"{class}\" style=\"flex-grow:{percent:.3}\"></i>");
+        }
+        let _ = write!(key, "<span class=\"{class}\"><b>{}</b> {what}</span>", unit::duration(ms));
+    }
+    format!(
+        "<section class=\"split\" aria-label=\"How the time to the first token splits\">\n\
+         <div class=\"bar\" aria-hidden=\"true\">{bar}</div>\n<p>{key}</p>\n</section>\n"
+    )
+}
+
+/// Text from outside, as text: in an element and in a quoted attribute.
+struct Escaped<'a>(&'a str);
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for c in self.0.chars() {
+            match c {
+                '&' => f.write_str("&amp;")?,
+                '<' => f.write_str("&lt;")?,
+                '>' => f.write_str("&gt;")?,
+                '"' => f.write_str("&quot;")?,
+                '\'' => f.write_str("&#39;")?,
+                '\n' | '\t' => f.write_char(c)?,
+                c if c.is_control() => f.write_char(char::REPLACEMENT_CHARACTER)?,
+                c => f.write_char(c)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a start is called: the first of these that was said.
+const NAMING: [&str; 2] = ["model", "location"];
+/// What stands below the name.
+const SUBTITLE: [&str; 4] = ["location", "architecture", "device", "version"];

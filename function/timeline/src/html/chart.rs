@@ -1,0 +1,481 @@
+//! The lanes over time, as one SVG: boot, network, verify, compute, and the throughput beneath.
+//!
+//! The network is drawn as its connections were used: ranges packed into slots, pale until the first
+//! byte. Where a stage's last byte arrives, a line leads down to the arithmetic on it.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+
+use crate::axis::Axis;
+use crate::html::Escaped;
+use crate::slot::{Packing, pack};
+use crate::{FetchReport, Lane, Outcome, Report, SpanReport, unit};
+
+/// The section of the page that holds the chart; nothing where nothing happened.
+pub(crate) fn chart(report: &Report) -> String {
+    if report.spans.is_empty() && report.fetches.is_empty() {
+        return "<p class=\"nothing\">Nothing was recorded.</p>\n".to_owned();
+    }
+    let mut chart = Chart::new(report);
+    chart.labelled(Lane::Boot);
+    chart.network();
+    chart.labelled(Lane::Verify);
+    chart.compute();
+    chart.throughput();
+    chart.finish()
+}
+
+struct Chart<'a> {
+    report: &'a Report,
+    axis: Axis,
+    /// What is drawn below the lanes' contents.
+    back: String,
+    /// The lanes' contents.
+    front: String,
+    /// The lanes' names, beside the drawing.
+    gutter: String,
+    /// Where the next lane begins.
+    top: f64,
+    /// Where the network's lane ends.
+    network_bottom: f64,
+}
+
+impl<'a> Chart<'a> {
+    fn new(report: &'a Report) -> Self {
+        Self {
+            report,
+            axis: Axis::of(report),
+            back: String::new(),
+            front: String::new(),
+            gutter: String::new(),
+            top: HEAD_PX,
+            network_bottom: HEAD_PX,
+        }
+    }
+
+    /// A lane of few spans, each with its name beside it.
+    fn labelled(&mut self, lane: Lane) {
+        let spans: Vec<_> = self.report.spans.iter().filter(|span| span.lane == lane).collect();
+        // A layer's check is named by its range already, and there may be a hundred of them.
+        let name =
+            |span: &SpanReport| if is_numbered(&span.label) { "" } else { &*span.label }.to_owned();
+        let names: Vec<_> = spans.iter().map(|span| name(span)).collect();
+        let with_names = spans.iter().zip(&names).map(|(span, name)| {
+            let name_ms = name.chars().count() as f64 * CHAR_FRACTION * self.axis.end_ms;
+            (span.from_ms, span.to_ms + name_ms)
+        });
+        let packing = pack(with_names);
+        let top = self.lane(lane.name(), "", packing.count as f64 * LABELLED_PX);
+        for ((span, name), slot) in spans.iter().zip(&names).zip(packing.slots) {
+            let top = top + slot as f64 * LABELLED_PX;
+            self.bar(span, top + 3.0, LABELLED_PX - 6.0);
+            let _ = write!(
+                self.front,
+                "<text class=\"name\" x=\"{}\" dx=\"5\" y=\"{:.1}\">{}</text>\n",
+                self.percent(span.to_ms),
+                top + LABELLED_PX - 5.0,
+                Escaped(name),
+            );
+        }
+    }
+
+    /// Ranges in slots.
+    fn network(&mut self) {
+        let fetches = &self.report.fetches;
+        let Packing { slots, count } =
+            pack(fetches.iter().map(|fetch| (fetch.requested_ms, fetch.done_ms)));
+        let slot_px = (NETWORK_PX / count.max(1) as f64).clamp(SLOT_MIN_PX, SLOT_MAX_PX);
+        let note = if count > 0 { format!("{count} at once") } else { String::new() };
+        let top = self.lane(Lane::Network.name(), &note, count as f64 * slot_px);
+        let shades = shades(fetches);
+        for (fetch, slot) in fetches.iter().zip(slots) {
+            let shade = shades[fetch.stage.as_str()];
+            self.range(fetch, shade, top + slot as f64 * slot_px, slot_px - gap_px(slot_px));
+        }
+        for span in self.report.spans.iter().filter(|span| span.lane == Lane::Network) {
+            self.bar(span, top, slot_px);
+        }
+        self.network_bottom = self.top - LANE_PADDING_PX;
+    }
+
+    fn range(&mut self, fetch: &FetchReport, shade: usize, top: f64, height: f64) {
+        let first_ms = fetch.first_byte_ms.unwrap_or(fetch.done_ms);
+        let _ = write!(
+            self.front,
+            "<g class=\"range shade{shade} {}\" data-stage=\"{}\"><title>{}</title>",
+            how(fetch),
+            Escaped(&fetch.stage),
+            Escaped(&range_tip(fetch)),
+        );
+        for (class, from_ms, to_ms) in
+            [("wait", fetch.requested_ms, first_ms), ("receive", first_ms, fetch.done_ms)]
+        {
+            if to_ms > from_ms {
+                let (x, width) = self.extent(from_ms, to_ms);
+                let _ = write!(
+                    self.front,
+                    "<rect class=\"{class}\" x=\"{x}\" width=\"{width}\" y=\"{top:.1}\" \
+                     height=\"{height:.1}\"/>"
+                );
+            }
+        }
+        self.front += "</g>\n";
+    }
+
+    /// The arithmetic, and the lines that lead to it from the last byte of the same stage.
+    fn compute(&mut self) {
+        let spans: Vec<_> =
+            self.report.spans.iter().filter(|span| span.lane == Lane::Compute).collect();
+        let packing = pack(spans.iter().map(|span| (span.from_ms, span.to_ms)));
+        let top = self.lane(Lane::Compute.name(), "", packing.count as f64 * COMPUTE_PX);
+        let resident = resident_ms(&self.report.fetches);
+        for (span, slot) in spans.into_iter().zip(packing.slots) {
+            let top = top + slot as f64 * COMPUTE_PX;
+            self.bar(span, top, COMPUTE_PX - 2.0);
+            self.inner_name(span, top + COMPUTE_PX / 2.0 + 3.0);
+            if let Some(resident_ms) = resident.get(span.label.as_str()) {
+                self.link(&span.label, *resident_ms, span.from_ms, top);
+            }
+        }
+    }
+
+    /// The name of a span within it, where it has room.
+    fn inner_name(&mut self, span: &SpanReport, y: f64) {
+        let width = self.axis.fraction(span.to_ms) - self.axis.fraction(span.from_ms);
+        if width > span.label.chars().count() as f64 * CHAR_FRACTION {
+            let x = self.percent(span.from_ms);
+            let label = Escaped(&span.label);
+            let _ = write!(
+                self.front,
+                "<text class=\"inner\" x=\"{x}\" dx=\"5\" y=\"{y:.1}\">{label}</text>\n"
+            );
+        }
+    }
+
+    fn link(&mut self, stage: &str, resident_ms: f64, from_ms: f64, top: f64) {
+        let (x1, x2) = (self.percent(resident_ms), self.percent(from_ms));
+        let bottom = self.network_bottom;
+        let _ = write!(
+            self.front,
+            "<g class=\"link\" data-stage=\"{}\"><circle cx=\"{x1}\" cy=\"{bottom:.1}\" r=\"2\"/>\
+             <line x1=\"{x1}\" y1=\"{bottom:.1}\" x2=\"{x2}\" y2=\"{top:.1}\"/></g>\n",
+            Escaped(stage),
+        );
+    }
+
+    fn bar(&mut self, span: &SpanReport, top: f64, height: f64) {
+        let (x, width) = self.extent(span.from_ms, span.to_ms);
+        let _ = write!(
+            self.front,
+            "<g class=\"span {}\" data-stage=\"{}\"><title>{}</title>\
+             <rect x=\"{x}\" width=\"{width}\" y=\"{top:.1}\" height=\"{height:.1}\"/></g>\n",
+            span.lane.name(),
+            Escaped(&span.label),
+            Escaped(&span_tip(span)),
+        );
+    }
+
+    /// Bytes a second over time, and the link's rate where it is known.
+    fn throughput(&mut self) {
+        let bins = throughput(&self.report.fetches, self.axis);
+        let peak = bins.iter().copied().fold(0.0, f64::max);
+        if peak <= 0.0 {
+            return;
+        }
+        let link = self.report.link_bytes_per_s.map(|rate| rate as f64);
+        let full = peak.max(link.unwrap_or(0.0)) * HEADROOM;
+        let top = self.lane("throughput", &format!("peak {}", unit::rate(peak)), CURVE_PX);
+        let _ = write!(
+            self.front,
+            "<svg class=\"curve\" x=\"0\" y=\"{top:.1}\" width=\"100%\" height=\"{CURVE_PX}\" \
+             viewBox=\"0 0 {BINS} 100\" preserveAspectRatio=\"none\"><path d=\"{}\"/></svg>\n",
+            outline(&bins, full),
+        );
+        if let Some(link) = link {
+            let y = top + CURVE_PX * (1.0 - link / full);
+            let _ = write!(
+                self.front,
+                "<line class=\"rate\" x1=\"0\" x2=\"100%\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>\
+                 <text class=\"rate\" x=\"100%\" dx=\"-4\" y=\"{:.1}\">link {}</text>\n",
+                y - 4.0,
+                unit::rate(link),
+            );
+        }
+    }
+
+    /// Begins a lane of `height` and gives the top of its contents.
+    fn lane(&mut self, name: &str, note: &str, height: f64) -> f64 {
+        let top = self.top;
+        let height = height.max(LANE_MIN_PX) + 2.0 * LANE_PADDING_PX;
+        let _ = write!(
+            self.back,
+            "<rect class=\"lane\" x=\"0\" width=\"100%\" y=\"{top:.1}\" height=\"{height:.1}\"/>\n"
+        );
+        let _ = write!(
+            self.gutter,
+            "<div class=\"{name}\" style=\"top:{top:.1}px;height:{height:.1}px\">\
+             <b>{name}</b><small>{note}</small></div>\n"
+        );
+        self.top += height + LANE_GAP_PX;
+        top + LANE_PADDING_PX
+    }
+
+    /// Round times, marks, the floor and the first token: across all lanes.
+    fn finish(mut self) -> String {
+        let bottom = self.top - LANE_GAP_PX;
+        for (ms, label) in self.axis.ticks(TICKS) {
+            let x = self.percent(ms);
+            let _ = write!(
+                self.back,
+                "<line class=\"grid\" x1=\"{x}\" x2=\"{x}\" y1=\"18\" y2=\"{bottom:.1}\"/>\
+                 <text class=\"tick\" x=\"{x}\" dx=\"3\" y=\"12\">{label}</text>\n"
+            );
+        }
+        for (mark, ms) in &self.report.marks_ms {
+            if *ms <= self.axis.end_ms {
+                let _ = write!(
+                    self.front,
+                    "<circle class=\"mark\" cx=\"{}\" cy=\"{MARKS_PX}\" r=\"4\">\
+                     <title>{}\n{}</title></circle>\n",
+                    self.percent(*ms),
+                    mark.name(),
+                    unit::duration(*ms),
+                );
+            }
+        }
+        let lines =
+            [("floor", self.report.floor_ms, "end", -6), ("ttft", self.report.ttft_ms, "start", 8)];
+        for (class, ms, anchor, dx) in lines {
+            let Some(ms) = ms.filter(|ms| *ms <= self.axis.end_ms) else { continue };
+            let name = if class == "floor" { "floor" } else { "first token" };
+            let _ = write!(
+                self.front,
+                "<line class=\"{class}\" x1=\"{x}\" x2=\"{x}\" y1=\"{MARKS_PX}\" y2=\"{bottom:.1}\"/>\
+                 <text class=\"{class}\" x=\"{x}\" dx=\"{dx}\" y=\"{y}\" text-anchor=\"{anchor}\">\
+                 {name} {}</text>\n",
+                unit::duration(ms),
+                x = self.percent(ms),
+                y = MARKS_PX + 4.0,
+            );
+        }
+        self.section(bottom)
+    }
+
+    fn section(&self, height: f64) -> String {
+        let spoken = spoken(self.report);
+        format!(
+            "<section class=\"chart\" aria-label=\"Timeline\">\n\
+             <div class=\"tools\" hidden><button data-zoom=\"0.5\" aria-label=\"Zoom out\">−</button>\
+             <button data-zoom=\"0\">fit</button>\
+             <button data-zoom=\"2\" aria-label=\"Zoom in\">+</button></div>\n\
+             <div class=\"lanes\">\n<div class=\"gutter\" aria-hidden=\"true\">\n{}</div>\n\
+             <div class=\"scroll\" tabindex=\"0\">\n\
+             <svg class=\"plot\" role=\"img\" aria-label=\"{}\" height=\"{height:.0}\">\n{HATCHES}{}{}\
+             </svg>\n</div>\n</div>\n{}</section>\n",
+            self.gutter,
+            Escaped(&spoken),
+            self.back,
+            self.front,
+            legend(self.report),
+        )
+    }
+
+    fn percent(&self, ms: f64) -> String {
+        format!("{:.3}%", self.axis.fraction(ms) * 100.0)
+    }
+
+    /// Where a bar begins and how wide it is.
+    fn extent(&self, from_ms: f64, to_ms: f64) -> (String, String) {
+        let width = (self.axis.fraction(to_ms) - self.axis.fraction(from_ms)).max(0.0);
+        (self.percent(from_ms), format!("{:.3}%", width * 100.0))
+    }
+}
+
+/// What a reader who does not see the chart is told; the tables say the rest.
+fn spoken(report: &Report) -> String {
+    let ranges = unit::count(report.fetches.len() as u64, "range", "ranges");
+    let end = report.ttft_ms.map_or("no first token".to_owned(), |ttft_ms| {
+        format!("first token after {}", unit::duration(ttft_ms))
+    });
+    format!("Timeline of a cold start: {ranges} from the network, {end}. Tables follow.")
+}
+
+/// The signs, those of trouble only where there was some.
+fn legend(report: &Report) -> String {
+    let mut legend = String::new();
+    let mut entry = |class: &str, says: &str| {
+        let _ = write!(
+            legend,
+            "<li><svg width=\"18\" height=\"11\" aria-hidden=\"true\"><g class=\"{class}\">\
+             <rect class=\"{}\" width=\"18\" height=\"11\"/></g></svg>{says}</li>\n",
+            class.rsplit(' ').next().unwrap_or_default(),
+        );
+    };
+    entry("range shade0 wait", "waiting for the first byte");
+    entry("range shade0 receive", "receiving");
+    for (class, says) in TROUBLES {
+        if report.fetches.iter().any(|fetch| how(fetch) == class) {
+            entry(&format!("range {class} receive"), says);
+        }
+    }
+    entry("span boot", "booting");
+    entry("span verify", "checking, parsing");
+    entry("span compute", "computing");
+    format!("<ul class=\"legend\">\n{legend}</ul>\n")
+}
+
+/// How an attempt is drawn: its trouble, if it had any.
+fn how(fetch: &FetchReport) -> &'static str {
+    match fetch.outcome {
+        Outcome::Failed(_) => "failed",
+        Outcome::Retried(_) => "retried",
+        Outcome::Stalled => "stalled",
+        Outcome::Lost => "lost",
+        Outcome::Complete if fetch.hedge => "hedge",
+        Outcome::Complete if fetch.attempt > 1 => "again",
+        Outcome::Complete => "",
+    }
+}
+
+fn range_tip(fetch: &FetchReport) -> String {
+    let took_ms = fetch.done_ms - fetch.requested_ms;
+    let mut tip = format!(
+        "{}: {} in {}\n{} [{}, {})\nrequested at {}",
+        fetch.stage,
+        unit::bytes(fetch.bytes),
+        unit::duration(took_ms),
+        fetch.object,
+        fetch.start_byte,
+        fetch.end_byte,
+        unit::duration(fetch.requested_ms),
+    );
+    if let Some(first_ms) = fetch.first_byte_ms {
+        let _ = write!(tip, "\nfirst byte after {}", unit::duration(first_ms - fetch.requested_ms));
+        let rate = fetch.bytes as f64 * 1e3 / (fetch.done_ms - first_ms);
+        if rate.is_finite() {
+            let _ = write!(tip, ", then {}", unit::rate(rate));
+        }
+    }
+    if fetch.attempt > 1 || fetch.hedge {
+        let hedge = if fetch.hedge { ", a hedge" } else { "" };
+        let _ = write!(tip, "\nattempt {}{hedge}", fetch.attempt);
+    }
+    match &fetch.outcome {
+        Outcome::Complete => {}
+        Outcome::Retried(why) => tip += &format!("\nretried: {why}"),
+        Outcome::Stalled => tip += "\nstalled, and was given up",
+        Outcome::Lost => tip += "\nlost against another attempt",
+        Outcome::Failed(why) => tip += &format!("\nfailed: {why}"),
+    }
+    tip
+}
+
+fn span_tip(span: &SpanReport) -> String {
+    let bytes = span.bytes.map(|bytes| format!(", {}", unit::bytes(bytes))).unwrap_or_default();
+    format!(
+        "{}: {}{bytes}\n{}, from {} to {}",
+        span.label,
+        unit::duration(span.to_ms - span.from_ms),
+        span.lane.name(),
+        unit::duration(span.from_ms),
+        unit::duration(span.to_ms),
+    )
+}
+
+/// Neighbouring stages differ in shade.
+fn shades(fetches: &[FetchReport]) -> HashMap<&str, usize> {
+    let mut shades = HashMap::new();
+    for fetch in fetches {
+        let next = shades.len() % 2;
+        shades.entry(fetch.stage.as_str()).or_insert(next);
+    }
+    shades
+}
+
+/// When the last byte of each stage was there.
+fn resident_ms(fetches: &[FetchReport]) -> HashMap<&str, f64> {
+    let mut resident = HashMap::new();
+    for fetch in fetches.iter().filter(|fetch| fetch.outcome == Outcome::Complete) {
+        let last_ms = resident.entry(fetch.stage.as_str()).or_insert(fetch.done_ms);
+        *last_ms = fetch.done_ms.max(*last_ms);
+    }
+    resident
+}
+
+/// Bytes a second in each bin of the axis. An attempt's bytes are spread evenly over its transfer.
+fn throughput(fetches: &[FetchReport], axis: Axis) -> Vec<f64> {
+    let bin_ms = axis.end_ms / BINS as f64;
+    let mut bins = vec![0.0; BINS];
+    for fetch in fetches {
+        let Some(first_ms) = fetch.first_byte_ms else { continue };
+        // Over at least a bin: what arrives in an instant is no infinite rate.
+        let from_ms = first_ms.min(fetch.done_ms - bin_ms).max(0.0);
+        let to_ms = fetch.done_ms.max(from_ms + bin_ms);
+        let bytes_per_ms = fetch.bytes as f64 / (to_ms - from_ms);
+        for (n, bin) in bins.iter_mut().enumerate() {
+            let overlap_ms = to_ms.min((n + 1) as f64 * bin_ms) - from_ms.max(n as f64 * bin_ms);
+            *bin += overlap_ms.max(0.0) * bytes_per_ms * 1e3 / bin_ms;
+        }
+    }
+    bins
+}
+
+/// The area under the bins, in a box of [`BINS`] by 100.
+fn outline(bins: &[f64], full: f64) -> String {
+    let mut path = "M0 100".to_owned();
+    for (n, bin) in bins.iter().enumerate() {
+        let _ = write!(path, "L{}.5 {:.1}", n, 100.0 - bin / full * 100.0);
+    }
+    let _ = write!(path, "L{} 100Z", bins.len());
+    path
+}
+
+/// Whether `label` is one of a series, `layer 7`.
+fn is_numbered(label: &str) -> bool {
+    label.rsplit_once(' ').is_some_and(|(_, n)| n.parse::<u64>().is_ok())
+}
+
+/// Slots are kept apart where they are high enough.
+fn gap_px(slot_px: f64) -> f64 {
+    if slot_px >= 5.0 { 1.0 } else { 0.0 }
+}
+
+const TROUBLES: [(&str, &str); 6] = [
+    ("retried", "cut off, retried"),
+    ("again", "the retry"),
+    ("stalled", "stalled"),
+    ("lost", "overtaken by a hedge"),
+    ("hedge", "the hedge that won"),
+    ("failed", "failed"),
+];
+
+/// Stripes over the ranges that had trouble, so that they do not differ by colour alone.
+const HATCHES: &str = "<defs>\
+<pattern id=\"rising\" width=\"6\" height=\"6\" patternUnits=\"userSpaceOnUse\" \
+patternTransform=\"rotate(45)\"><rect class=\"base\" width=\"6\" height=\"6\"/>\
+<rect class=\"stripe\" width=\"3\" height=\"6\"/></pattern>\
+<pattern id=\"falling\" width=\"6\" height=\"6\" patternUnits=\"userSpaceOnUse\" \
+patternTransform=\"rotate(-45)\"><rect class=\"base\" width=\"6\" height=\"6\"/>\
+<rect class=\"stripe\" width=\"3\" height=\"6\"/></pattern></defs>\n";
+
+/// Two lines of text: times, and the marks with their labels.
+const HEAD_PX: f64 = 44.0;
+const MARKS_PX: f64 = 29.0;
+const LABELLED_PX: f64 = 17.0;
+const COMPUTE_PX: f64 = 24.0;
+const CURVE_PX: f64 = 72.0;
+/// The network's lane grows to this height and then its slots shrink,
+const NETWORK_PX: f64 = 260.0;
+/// but not below what can be pointed at.
+const SLOT_MIN_PX: f64 = 3.0;
+const SLOT_MAX_PX: f64 = 14.0;
+const LANE_MIN_PX: f64 = 16.0;
+const LANE_PADDING_PX: f64 = 6.0;
+const LANE_GAP_PX: f64 = 4.0;
+/// A character of a name is about 7 px wide, and the drawing at least 760.
+const CHAR_FRACTION: f64 = 7.0 / 760.0;
+const TICKS: usize = 10;
+/// Bins of the throughput curve: 4 px each in a usual window.
+const BINS: usize = 240;
+/// The curve leaves room for the link's label.
+const HEADROOM: f64 = 1.3;
