@@ -207,9 +207,9 @@ pub enum Action {
         /// 20.0 is S3's slowest 1 %.
         factor: f64,
     },
-    /// The answer begins so much later.
+    /// The answer begins so much later; `Duration::MAX` is never.
     Delay(Duration),
-    /// The object gets these contents, and the request sees them.
+    /// The object, if it is there, gets these contents, and the request sees them.
     Replace(Bytes),
 }
 
@@ -238,7 +238,7 @@ impl Action {
             Self::WrongRegion(region) | Self::Redirect(region) => {
                 region.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
             }
-            Self::Slower { factor } => *factor > 0.0,
+            Self::Slower { factor } => *factor > 0.0 && *factor <= SLOWER_MAX,
             _ => true,
         }
     }
@@ -283,6 +283,9 @@ fn mix(state: u64) -> u64 {
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)
 }
+
+/// A first byte of a second then comes after 12 days.
+const SLOWER_MAX: f64 = 1e6;
 
 /// In the middle of a range of 8 MiB and of one of 1 MiB alike.
 const FLAKY_AFTER_BYTES: u64 = 500_000;

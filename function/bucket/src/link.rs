@@ -97,10 +97,15 @@ impl Pace {
         self.through = self.through.max(now.checked_sub(LATENESS_MAX).unwrap_or(now));
         for clock in &self.clocks {
             self.through = clock.book(bytes, self.through);
-            if self.through > Instant::now() {
-                sleep_until(self.through).await;
-            }
+            wait_until(self.through).await;
         }
+    }
+}
+
+/// Sleeps until `moment` if that is still to come. A sleep until now would take the rest of the timer's millisecond.
+pub(crate) async fn wait_until(moment: Instant) {
+    if moment > Instant::now() {
+        sleep_until(moment).await;
     }
 }
 

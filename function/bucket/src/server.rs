@@ -2,7 +2,7 @@
 
 use std::{
     convert::Infallible,
-    io,
+    fmt, io,
     net::{SocketAddr, TcpListener as StdListener, ToSocketAddrs},
     sync::{Arc, PoisonError, RwLock},
     thread,
@@ -58,6 +58,7 @@ impl Bucket {
             region: "us-east-1".to_owned(),
             allow_anonymous: false,
             allow_listing: true,
+            scheme: "http",
             #[cfg(feature = "tls")]
             tls: None,
         }
@@ -75,6 +76,7 @@ pub struct Builder {
     region: String,
     allow_anonymous: bool,
     allow_listing: bool,
+    scheme: &'static str,
     #[cfg(feature = "tls")]
     tls: Option<crate::tls::Acceptor>,
 }
@@ -125,7 +127,8 @@ impl Builder {
     /// Speaks TLS, with this certificate chain and its key, both PEM.
     #[cfg(feature = "tls")]
     pub fn tls(self, certificate_pem: &str, key_pem: &str) -> Result<Self, crate::tls::TlsError> {
-        Ok(Self { tls: Some(crate::tls::Acceptor::new(certificate_pem, key_pem)?), ..self })
+        let acceptor = crate::tls::Acceptor::new(certificate_pem, key_pem)?;
+        Ok(Self { tls: Some(acceptor), scheme: "https", ..self })
     }
 
     /// Serves from the tokio runtime that this is called in.
@@ -138,7 +141,8 @@ impl Builder {
         Ok(server.running(addr, Host::Task(task.abort_handle())))
     }
 
-    /// Serves from a thread of its own: one, so that a client on a small machine keeps the others. It carries 3 GiB/s.
+    /// Serves from a thread of its own: one, so that a client on a small machine keeps the others. It carries more than
+    /// 2.5 GiB/s over the loopback.
     pub fn start_on_own_thread(self, addr: impl ToSocketAddrs) -> io::Result<Running> {
         let listener = bind(addr)?;
         let addr = listener.local_addr()?;
@@ -183,6 +187,7 @@ impl Builder {
         };
         Server {
             shared: Arc::new(shared),
+            scheme: self.scheme,
             access_key: self.access_key,
             secret_key: self.secret_key,
         }
@@ -206,7 +211,7 @@ impl Running {
     /// What a client takes as endpoint URL, with path-style addresses: `http://127.0.0.1:PORT`.
     #[must_use]
     pub fn endpoint(&self) -> String {
-        format!("{}://{}", self.server.shared.scheme(), self.addr)
+        format!("{}://{}", self.server.scheme, self.addr)
     }
 
     /// The key id that signs.
@@ -258,6 +263,12 @@ impl Running {
     }
 }
 
+impl fmt::Debug for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Running({})", self.endpoint())
+    }
+}
+
 impl Drop for Running {
     fn drop(&mut self) {
         match &mut self.host {
@@ -276,6 +287,7 @@ impl Drop for Running {
 /// What a server is, wherever it runs.
 struct Server {
     shared: Arc<Shared>,
+    scheme: &'static str,
     access_key: String,
     secret_key: String,
 }

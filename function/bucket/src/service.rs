@@ -9,13 +9,13 @@ use std::{
 use bytes::Bytes;
 use hyper::{Request, Response, body::Incoming, http::request::Parts};
 use s3s::service::S3Service;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 use crate::{
     body::{Course, Cut, Outgoing},
     fault::{Action, Faults},
     journal::Journal,
-    link::{Clock, Link, Pace},
+    link::{Clock, Link, Pace, wait_until},
     objects::Objects,
     refusal,
     request::{Target, signed_region},
@@ -33,16 +33,6 @@ pub(crate) struct Shared {
     pub(crate) s3: S3Service,
     #[cfg(feature = "tls")]
     pub(crate) tls: Option<crate::tls::Acceptor>,
-}
-
-impl Shared {
-    pub(crate) fn scheme(&self) -> &'static str {
-        #[cfg(feature = "tls")]
-        if self.tls.is_some() {
-            return "https";
-        }
-        "http"
-    }
 }
 
 /// One connection's view of the server.
@@ -72,18 +62,24 @@ impl Connection {
         let faults = Arc::clone(&self.shared.faults.read().unwrap_or_else(PoisonError::into_inner));
         let action = faults.decide(&target);
         if let Some(Action::Replace(data)) = action {
-            self.shared.objects.insert(&target.bucket, &target.key, data.clone());
+            self.replace(&target, data);
         }
-
         let response = match self.refusal(&head, action) {
             Some(refusal) => refusal,
             None => self.shared.s3.call(Request::from_parts(head, body.into())).await?,
         };
-        sleep_until(arrived + self.first_byte(action)).await;
+        wait_until(arrived + self.first_byte(action)).await;
         entry.answered(response.status());
         let (pace, cut) = (self.pace(action), self.cut(action));
         let course = |source| Course { source, piece: Bytes::new(), pace, cut, entry };
         Ok(response.map(|body| Outgoing::new(course(body))))
+    }
+
+    fn replace(&self, target: &Target, data: &Bytes) {
+        let objects = &self.shared.objects;
+        if objects.find(&target.bucket, &target.key).is_ok() {
+            objects.insert(&target.bucket, &target.key, data.clone());
+        }
     }
 
     /// The answer that a fault or a wrong region gives in place of s3s.
@@ -103,7 +99,7 @@ impl Connection {
         let usual = self.shared.link.first_byte;
         match action {
             Some(Action::Slower { factor }) => usual.mul_f64(*factor),
-            Some(Action::Delay(more)) => usual + *more,
+            Some(Action::Delay(more)) => usual.saturating_add(*more).min(FIRST_BYTE_MAX),
             _ => usual,
         }
     }
@@ -138,3 +134,6 @@ impl hyper::service::Service<Request<Incoming>> for Connection {
         Box::pin(self.clone().answer(request))
     }
 }
+
+/// No client waits for a day; and a delay of `Duration::MAX`, for ever, has no moment at which it ends.
+const FIRST_BYTE_MAX: Duration = Duration::from_hours(24);
