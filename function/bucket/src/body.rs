@@ -1,4 +1,5 @@
-//! The body of an answer on its way out: cut into chunks, each paced, counted, and ended early where a fault says so.
+//! The body of an answer on its way out: cut into chunks, each paced, counted, and ended early
+//! where a fault says so.
 
 use std::{
     convert::Infallible,

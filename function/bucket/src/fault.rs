@@ -1,8 +1,9 @@
 //! What goes wrong, and when: rules that the bucket consults once a request.
 //!
-//! Every rule counts the requests that it matches. When a rule's turn has come, by that count or by chance, it fires;
-//! the first rule that fires decides what happens to the request, in the order in which they were given. Chance is a
-//! hash of the seed, the rule and the count, so that a run with the same order of requests meets the same faults.
+//! Every rule counts the requests that it matches. When a rule's turn has come, by that count or by
+//! chance, it fires; the first rule that fires decides what happens to the request, in the order in
+//! which they were given. Chance is a hash of the seed, the rule and the count, so that a run with
+//! the same order of requests meets the same faults.
 //!
 //! ```
 //! # use firstlight_bucket::{Action, Faults, Requests};
@@ -43,7 +44,7 @@ impl Faults {
             .on(Requests::get("*", "*").with_chance(0.01), Action::Slower { factor: 20.0 })
     }
 
-    /// A bad day: 2 % of reads are reset and 0.5 % stall in the middle, 1 % are answered with `503 SlowDown`.
+    /// A bad day: 2 % of reads are reset and 0.5 % stall in the middle, 1 % are told to slow down.
     #[must_use]
     pub fn flaky(seed: u64) -> Self {
         let reads = || Requests::get("*", "*");
@@ -191,9 +192,11 @@ pub enum Action {
         /// Such as `SlowDown`.
         code: &'static str,
     },
-    /// 400 `AuthorizationHeaderMalformed`: what S3 says to a signature for another region than this one, the bucket's.
+    /// 400 `AuthorizationHeaderMalformed`: what S3 says to a signature for another region than this
+    /// one, the bucket's.
     WrongRegion(String),
-    /// 301 `PermanentRedirect`: what an endpoint of S3 says where the bucket lives in another region, this one.
+    /// 301 `PermanentRedirect`: what an endpoint of S3 says where the bucket lives in another
+    /// region, this one.
     Redirect(String),
     /// The connection is reset (RST) after so many bytes of the body.
     ResetAfter(u64),
@@ -201,8 +204,8 @@ pub enum Action {
     StallAfter(u64),
     /// The connection is closed in good order (FIN) after so many bytes of the body.
     TruncateAfter(u64),
-    /// First byte and body take `factor` times as long as they would for a connection that has the link for itself;
-    /// without a link, as on S3 (75 MB/s).
+    /// First byte and body take `factor` times as long as they would for a connection that has the
+    /// link for itself; without a link, as on S3 (75 MB/s).
     Slower {
         /// 20.0 is S3's slowest 1 %.
         factor: f64,

@@ -1,7 +1,8 @@
 //! A folder on disk whose files are objects, mapped and served without a copy.
 //!
-//! A file is looked at on every request (one `stat`) and mapped when it is new or has changed; its `ETag` is made of
-//! length and modification time, as the bytes themselves are not read before a client asks for them.
+//! A file is looked at on every request (one `stat`) and mapped when it is new or has changed; its
+//! `ETag` is made of length and modification time, as the bytes themselves are not read before a
+//! client asks for them.
 
 use std::{
     collections::HashMap,
@@ -105,8 +106,9 @@ fn map(file: &File, metadata: &Metadata) -> io::Result<Bytes> {
     if metadata.len() == 0 {
         return Ok(Bytes::new());
     }
-    // SAFETY: the mapping is private to this object and read-only, and `serve_folder` asks its caller not to truncate
-    // a served file. The bytes are only ever copied to a socket: nothing is decided on them here.
+    // SAFETY: the mapping is read-only and owned by these bytes, and `serve_folder` asks its
+    // caller not to truncate a served file. The bytes are only ever copied to a socket: nothing is
+    // decided on them here.
     let map = unsafe { memmap2::Mmap::map(file) }?;
     Ok(Bytes::from_owner(map))
 }

@@ -138,5 +138,6 @@ struct Totals {
     bytes_sent: AtomicU64,
 }
 
-/// The requests of 30 loads of a 16 GB model in ranges of 8 MiB; older ones are forgotten, not uncounted.
+/// The requests of 30 loads of a 16 GB model in ranges of 8 MiB; older ones are forgotten, not
+/// uncounted.
 const ENTRIES_MAX: usize = 1 << 16;

@@ -1,7 +1,9 @@
-//! The embedded S3 server of the demo, the tests and the benches, with a link to shape and faults to inject.
+//! The embedded S3 server of the demo, the tests and the benches, with a link to shape and faults
+//! to inject.
 //!
-//! s3s checks signatures, parses requests and writes XML; this crate gives it objects to read, and puts a network
-//! between it and its clients: a link of a certain rate, a first byte that comes late, connections that break.
+//! s3s checks signatures, parses requests and writes XML; this crate gives it objects to read, and
+//! puts a network between it and its clients: a link of a certain rate, a first byte that comes
+//! late, connections that break.
 //!
 //! # Layout
 //! In the order in which a request meets them:
@@ -9,7 +11,8 @@
 //! - `socket`: a connection's socket, and how an answer ends it before its time.
 //! - `service`: one request from head to body.
 //! - `request`: what it asks for. `journal`: what was asked and answered, [`RequestRecord`].
-//! - `fault`: what goes wrong, and when: [`Faults`], [`Requests`], [`Action`]. `refusal`: the errors that faults give.
+//! - `fault`: what goes wrong, and when: [`Faults`], [`Requests`], [`Action`]. `refusal`: the
+//!   errors that faults give.
 //! - `s3`: the S3 calls, over `listing` and [`Objects`], which are in memory or in a `folder`.
 //! - `body`: the answer's bytes on their way out, paced by the `link`: [`Link`].
 //! - `tls` (feature `tls`): the same over HTTPS.

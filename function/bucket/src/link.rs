@@ -1,17 +1,20 @@
-//! The link between the bucket and its clients, and the clocks that make bytes take as long as on that link.
+//! The link between the bucket and its clients, and the clocks that make bytes take as long as on
+//! that link.
 //!
-//! A [`Clock`] is a first-in-first-out queue in virtual time. It holds no bytes, only the moment at which its line is
-//! free again. A body that wants to send a chunk books it: the chunk starts when the line is free and the chunk is
-//! ready, and the body sleeps until the chunk's last byte would have left. Bodies hold one booking each, so those that
-//! share a line take turns.
+//! A [`Clock`] is a first-in-first-out queue in virtual time. It holds no bytes, only the moment at
+//! which its line is free again. A body that wants to send a chunk books it: the chunk starts when
+//! the line is free and the chunk is ready, and the body sleeps until the chunk's last byte would
+//! have left. Bodies hold one booking each, so those that share a line take turns.
 //!
-//! Timers fire late, by a millisecond or more. A body that wakes late therefore books its next chunk as ready at the
-//! end of the last one, not at the moment it woke: lateness delays bytes but never loses line time, and the rate holds
-//! over any longer stretch. How far back a chunk may be ready is bounded by [`LATENESS_MAX`], so that a body held up by
-//! a slow reader does not save line time for a burst.
+//! Timers fire late, by a millisecond or more. A body that wakes late therefore books its next
+//! chunk as ready at the end of the last one, not at the moment it woke: lateness delays bytes but
+//! never loses line time, and the rate holds over any longer stretch. How far back a chunk may be
+//! ready is bounded by [`LATENESS_MAX`], so that a body held up by a slow reader does not save line
+//! time for a burst.
 //!
-//! All shaping is done here and none by the kernel (`SO_MAX_PACING_RATE`): a paced socket takes megabytes into its
-//! send buffer at once, which a line shared with other connections would count as already sent.
+//! All shaping is done here and none by the kernel (`SO_MAX_PACING_RATE`): a paced socket takes
+//! megabytes into its send buffer at once, which a line shared with other connections would count
+//! as already sent.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -52,7 +55,8 @@ impl Clock {
         Arc::new(Self { rate, free: Mutex::new(None) })
     }
 
-    /// Takes the line for `bytes` that are ready at `ready`, and says when the last of them has left.
+    /// Takes the line for `bytes` that are ready at `ready`, and says when the last of them has
+    /// left.
     fn book(&self, bytes: usize, ready: Instant) -> Instant {
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         let start = free.map_or(ready, |free| free.max(ready));
@@ -74,8 +78,8 @@ impl Pace {
         Self { clocks, through: Instant::now() }
     }
 
-    /// As much as the slowest line carries in a millisecond, the resolution of the timer: no finer than a busy sender
-    /// would make it, no coarser than what other bodies on the same line should wait for.
+    /// As much as the slowest line carries in a millisecond, the resolution of the timer, within
+    /// what is worth a write and what other bodies on the same line may wait for.
     pub(crate) fn chunk_bytes(&self) -> usize {
         let slowest = self.clocks.iter().map(|clock| clock.rate.bytes_per_s()).min();
         slowest.map_or(UNSHAPED_CHUNK_BYTES, |rate| {
@@ -87,8 +91,8 @@ impl Pace {
 
     /// Waits until `bytes` more have crossed every line.
     ///
-    /// A line is booked only once the line before it is through: a booking made ahead of time would keep the shared
-    /// line empty for everyone while the chunk crawls over a slow one.
+    /// A line is booked only once the line before it is through: a booking made ahead of time would
+    /// keep the shared line empty for everyone while the chunk crawls over a slow one.
     pub(crate) async fn cross(&mut self, bytes: usize) {
         if self.clocks.is_empty() {
             return;
@@ -102,7 +106,8 @@ impl Pace {
     }
 }
 
-/// Sleeps until `moment` if that is still to come. A sleep until now would take the rest of the timer's millisecond.
+/// Sleeps until `moment` if that is still to come. A sleep until now would take the rest of the
+/// timer's millisecond.
 pub(crate) async fn wait_until(moment: Instant) {
     if moment > Instant::now() {
         sleep_until(moment).await;
@@ -112,8 +117,9 @@ pub(crate) async fn wait_until(moment: Instant) {
 /// What S3 gives a connection, in the middle of the 50 to 90 MB/s that are seen.
 const S3_CONNECTION_RATE: Rate = Rate::from_bytes_per_s(75_000_000);
 
-/// Several turns of a scheduler with busy cores (3 to 4 ms each). At 1 Gbit/s it allows a burst of 2.5 MB after a
-/// stall of the reader, less than the socket buffers of a real sender and receiver would hold.
+/// Several turns of a scheduler with busy cores (3 to 4 ms each). At 1 Gbit/s it allows a burst of
+/// 2.5 MB after a stall of the reader, less than the socket buffers of a real sender and receiver
+/// would hold.
 const LATENESS_MAX: Duration = Duration::from_millis(20);
 
 const SHAPED_CHUNK_BYTES_MIN: usize = 16 * 1024;
@@ -121,7 +127,8 @@ const SHAPED_CHUNK_BYTES_MIN: usize = 16 * 1024;
 /// Half a millisecond at 1 Gbit/s.
 const SHAPED_CHUNK_BYTES_MAX: usize = 64 * 1024;
 
-/// Two of these fill what hyper buffers of a body (400 KiB): large writes, and still counted as they go.
+/// Two of these fill what hyper buffers of a body (400 KiB): large writes, and still counted as
+/// they go.
 const UNSHAPED_CHUNK_BYTES: usize = 256 * 1024;
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! `ListObjectsV2`: the keys after a point, in order, with everything up to a delimiter folded into one line.
+//! `ListObjectsV2`: the keys after a point, in order, with everything up to a delimiter folded into
+//! one line.
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,8 @@
 //! What the bucket holds: objects in memory, and folders whose files are objects.
 //!
-//! A key is looked up in memory first, then in the folders, the longest prefix first. An object's bytes are one
-//! [`Bytes`] either way, so that a range of it is a slice, and no byte is copied on its way to the socket.
+//! A key is looked up in memory first, then in the folders, the longest prefix first. An object's
+//! bytes are one [`Bytes`] either way, so that a range of it is a slice, and no byte is copied on
+//! its way to the socket.
 
 use std::{
     collections::BTreeMap,
@@ -16,7 +17,8 @@ use s3s::crypto::{Checksum, Crc64Nvme};
 
 use crate::folder::Folder;
 
-/// A handle on what a bucket server holds: clones share it, so that a test can change objects under a running server.
+/// A handle on what a bucket server holds: clones share it, so that a test can change objects under
+/// a running server.
 #[derive(Clone, Debug, Default)]
 pub struct Objects {
     buckets: Arc<RwLock<BTreeMap<String, Bucket>>>,
@@ -29,8 +31,9 @@ impl Objects {
         Self::default()
     }
 
-    /// Puts an object, and its bucket where that is new. An object that is already there is replaced at once: answers
-    /// that have begun go on with the old bytes, later ones see the new bytes, `ETag` and `Last-Modified`.
+    /// Puts an object, and its bucket where that is new. An object that is already there is
+    /// replaced at once: answers that have begun go on with the old bytes, later ones see the new
+    /// bytes, `ETag` and `Last-Modified`.
     ///
     /// # Panics
     /// If S3 would not take `bucket` as a name, since no request could ask for it.
@@ -39,8 +42,9 @@ impl Objects {
         self.with_bucket(bucket, |bucket| bucket.memory.insert(key.to_owned(), object));
     }
 
-    /// Serves the files under `path` as `prefix` + their path in it. Files are mapped when first asked for; one that
-    /// changes gets a new `ETag`. A file must not be truncated while it is served: replace it by a rename.
+    /// Serves the files under `path` as `prefix` + their path in it. Files are mapped when first
+    /// asked for; one that changes gets a new `ETag`. A file must not be truncated while it is
+    /// served: replace it by a rename.
     ///
     /// # Panics
     /// If S3 would not take `bucket` as a name.
@@ -131,8 +135,8 @@ impl Bucket {
     }
 }
 
-/// A checksum of the contents, as hex. S3's is an MD5 for small uploads and something else for others, so that clients
-/// must not read anything into it.
+/// A checksum of the contents, as hex. S3's is an MD5 for small uploads and something else for
+/// others, so that clients must not read anything into it.
 fn etag_of(data: &[u8]) -> String {
     format!("{:016x}", u64::from_be_bytes(Crc64Nvme::checksum(data)))
 }

@@ -12,7 +12,8 @@ pub(crate) fn error(status: u16, code: &str) -> Response<Body> {
 /// A signature for another region than the bucket's, `region`.
 pub(crate) fn wrong_region(signed: &str, region: &str) -> Response<Body> {
     let message = format!(
-        "The authorization header is malformed; the region '{signed}' is wrong; expecting '{region}'"
+        "The authorization header is malformed; \
+         the region '{signed}' is wrong; expecting '{region}'"
     );
     refuse(400, "AuthorizationHeaderMalformed", &message, Some(region))
 }

@@ -1,4 +1,5 @@
-//! What a request asks for, as far as faults and the journal need to know: method, bucket, key, bytes.
+//! What a request asks for, as far as faults and the journal need to know: method, bucket, key,
+//! bytes.
 //!
 //! The request itself is parsed and checked by s3s; this is a second, forgiving look at its head.
 

@@ -1,5 +1,5 @@
-//! The reading half of S3 over [`Objects`]: `GetObject`, `HeadObject`, `ListObjectsV2` and the few calls about buckets
-//! that clients make on their own. Requests come checked and parsed from s3s.
+//! The reading half of S3 over [`Objects`]: `GetObject`, `HeadObject`, `ListObjectsV2` and the few
+//! calls about buckets that clients make on their own. Requests come checked and parsed from s3s.
 
 use std::{
     ops::Range,

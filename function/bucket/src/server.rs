@@ -141,8 +141,8 @@ impl Builder {
         Ok(server.running(addr, Host::Task(task.abort_handle())))
     }
 
-    /// Serves from a thread of its own: one, so that a client on a small machine keeps the others. It carries more than
-    /// 2.5 GiB/s over the loopback.
+    /// Serves from a thread of its own: one, so that a client on a small machine keeps the others.
+    /// It carries more than 2.5 GiB/s over the loopback.
     pub fn start_on_own_thread(self, addr: impl ToSocketAddrs) -> io::Result<Running> {
         let listener = bind(addr)?;
         let addr = listener.local_addr()?;
@@ -256,8 +256,8 @@ impl Running {
         self.server.shared.journal.counters()
     }
 
-    /// Closes the port and all connections, in the middle of an answer too. A server on a thread of its own has done so
-    /// when this returns; one in a runtime does it when its task next runs.
+    /// Closes the port and all connections, in the middle of an answer too. A server on a thread of
+    /// its own has done so when this returns; one in a runtime does it when its task next runs.
     pub fn stop(self) {
         drop(self);
     }
@@ -276,7 +276,8 @@ impl Drop for Running {
             Host::Thread { stop, thread } => {
                 stop.take();
                 if let Some(thread) = thread.take() {
-                    // A panic of the server's thread has been printed there; there is nobody to tell here.
+                    // A panic of the server's thread has been printed there; there is nobody to
+                    // tell here.
                     let _ = thread.join();
                 }
             }
@@ -342,7 +343,8 @@ async fn serve(tcp: TcpStream, shared: Arc<Shared>) {
     converse(socket, connection).await;
 }
 
-/// Answers until either side hangs up. Which way it ended is the client's to notice: faults end it with errors.
+/// Answers until either side hangs up. Which way it ended is the client's to notice: faults end it
+/// with errors.
 async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin, connection: Connection) {
     let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), connection).await;
 }

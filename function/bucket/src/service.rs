@@ -135,5 +135,6 @@ impl hyper::service::Service<Request<Incoming>> for Connection {
     }
 }
 
-/// No client waits for a day; and a delay of `Duration::MAX`, for ever, has no moment at which it ends.
+/// No client waits for a day; and a delay of `Duration::MAX`, for ever, has no moment at which it
+/// ends.
 const FIRST_BYTE_MAX: Duration = Duration::from_hours(24);

@@ -1,8 +1,9 @@
 //! A connection's socket, and the ways in which an answer can end it before its time.
 //!
-//! HTTP gives a body no way to say "reset the connection now". So the body leaves word with a [`Hangup`] that it shares
-//! with its socket, and falls silent. The connection then flushes what it holds, and the flush, which comes when the
-//! last byte is with the kernel, is where the socket ends itself.
+//! HTTP gives a body no way to say "reset the connection now". So the body leaves word with a
+//! [`Hangup`] that it shares with its socket, and falls silent. The connection then flushes what it
+//! holds, and the flush, which comes when the last byte is with the kernel, is where the socket
+//! ends itself.
 
 use std::{
     io::{self, IoSlice},
@@ -103,6 +104,6 @@ impl AsyncWrite for Socket {
     }
 }
 
-/// A reset discards what the kernel has not delivered yet. On the loopback delivery is a matter of microseconds to a
-/// client that reads.
+/// A reset discards what the kernel has not delivered yet. On the loopback delivery is a matter of
+/// microseconds to a client that reads.
 const SETTLING: Duration = Duration::from_millis(20);

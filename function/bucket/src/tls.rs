@@ -11,7 +11,8 @@ use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{Accept, TlsAcceptor};
 
-/// A certificate for `localhost` and 127.0.0.1, its own issuer, valid until 2046: what a test client is to trust.
+/// A certificate for `localhost` and 127.0.0.1, its own issuer, valid until 2046: what a test
+/// client is to trust.
 pub const LOCALHOST_CERTIFICATE_PEM: &str = include_str!("tls/localhost.pem");
 
 /// The key of [`LOCALHOST_CERTIFICATE_PEM`], published on purpose.

@@ -1,4 +1,5 @@
-//! The bucket as seen from the other end of a TCP connection: plain HTTP, and what faults do to the bytes.
+//! The bucket as seen from the other end of a TCP connection: plain HTTP, and what faults do to the
+//! bytes.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
@@ -108,7 +109,8 @@ fn an_endpoint_of_another_region_redirects() {
     assert!(answer.text().contains("<Region>eu-west-1</Region>"), "{}", answer.text());
 }
 
-/// Bytes cannot come faster than the link carries them; how much slower they come depends on the machine.
+/// Bytes cannot come faster than the link carries them; how much slower they come depends on the
+/// machine.
 #[test]
 fn a_shaped_link_takes_its_time_and_loses_nothing() {
     let link = Link {
@@ -223,7 +225,8 @@ fn stall_after(bytes: usize) -> Answer {
     read_answer(&mut stream, false, bytes)
 }
 
-/// Reads until the answer is whole or the connection ends, or nothing more comes after `stall_at` bytes of the body.
+/// Reads until the answer is whole or the connection ends, or nothing more comes after `stall_at`
+/// bytes of the body.
 fn read_answer(stream: &mut TcpStream, no_body: bool, stall_at: usize) -> Answer {
     let (mut bytes, mut buffer) = (Vec::new(), vec![0; 1 << 16]);
     loop {
