@@ -18,7 +18,7 @@ impl Axis {
         let last_ms = last_ms(report);
         let end_ms = match report.ttft_ms {
             Some(ttft_ms) if last_ms > ttft_ms * SHORT_TAIL => ttft_ms * CUT_TAIL,
-            Some(ttft_ms) => last_ms.max(ttft_ms) * MARGIN,
+            Some(ttft_ms) => (last_ms * MARGIN).max(ttft_ms * CUT_TAIL),
             None => last_ms * MARGIN,
         };
         Self { end_ms: end_ms.clamp(SHORTEST_MS, LONGEST_MS) }
@@ -66,7 +66,7 @@ fn tick_label(ms: f64, step_ms: f64) -> String {
 
 /// A tail of at most a quarter of the start is drawn in full.
 const SHORT_TAIL: f64 = 1.25;
-/// Of a longer tail so much is drawn that its label has room.
+/// Behind the first token there is at least so much, in which its label has room.
 const CUT_TAIL: f64 = 1.12;
 /// Room for the label of what happens last.
 const MARGIN: f64 = 1.04;
@@ -98,7 +98,7 @@ mod tests {
     fn a_report_of_nothing_has_an_axis() {
         let axis = Axis::of(&Report::default());
         assert!(axis.end_ms > 0.0);
-        assert!(axis.fraction(0.0) == 0.0 && axis.fraction(1.0) == 1.0);
+        assert_eq!([0.0, axis.end_ms].map(|ms| axis.fraction(ms).to_string()), ["0", "1"]);
     }
 
     #[test]

@@ -7,7 +7,9 @@
 //! Names come from outside. They reach the page through [`Escaped`] alone.
 
 mod chart;
+mod curve;
 mod tables;
+mod tip;
 
 use std::fmt::{self, Write as _};
 
@@ -20,11 +22,11 @@ impl Report {
         let mut page = String::new();
         let _ = write!(
             page,
-            "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-             <meta name=\"color-scheme\" content=\"light dark\">\n\
+            "<!doctype html>\n<html lang='en'>\n<head>\n<meta charset='utf-8'>\n\
+             <meta name='viewport' content='width=device-width, initial-scale=1'>\n\
+             <meta name='color-scheme' content='light dark'>\n\
              <title>{}</title>\n<style>\n{}</style>\n</head>\n<body>\n<main>\n{}{}{}{}{}</main>\n\
-             <div id=\"tip\" hidden></div>\n<script>\n{}</script>\n</body>\n</html>\n",
+             <div id='tip' hidden></div>\n<script>\n{}</script>\n</body>\n</html>\n",
             Escaped(&title(self)),
             include_str!("html/page.css"),
             header(self),
@@ -55,8 +57,8 @@ fn header(report: &Report) -> String {
     let rest: Vec<_> = SUBTITLE.iter().filter_map(said).filter(|said| *said != name).collect();
     let rest = rest.into_iter().map(|said| format!("<span>{}</span>", Escaped(said)));
     format!(
-        "<header>\n<p class=\"brand\">firstlight <i>cold start</i></p>\n<h1>{}</h1>\n\
-         <p class=\"of\">{}</p>\n</header>\n",
+        "<header>\n<p class='brand'>firstlight <i>cold start</i></p>\n<h1>{}</h1>\n\
+         <p class='of'>{}</p>\n</header>\n",
         Escaped(name),
         rest.collect::<String>(),
     )
@@ -87,14 +89,12 @@ fn figures(report: &Report) -> String {
         let note = unit::count(report.counter(Counter::Tokens), "token", "tokens");
         cards += &card("", &format!("{tokens_per_s:.1}"), "tokens a second", &note);
     }
-    format!("<section class=\"figures\" aria-label=\"Figures\">\n{cards}</section>\n")
+    format!("<section class='figures' aria-label='Figures'>\n{cards}</section>\n")
 }
 
 fn card(class: &str, figure: &str, what: &str, note: &str) -> String {
     let [figure, what, note] = [figure, what, note].map(Escaped);
-    format!(
-        "<p class=\"card {class}\"><b>{figure}</b><span>{what}</span><small>{note}</small></p>\n"
-    )
+    format!("<p class='card {class}'><b>{figure}</b><span>{what}</span><small>{note}</small></p>\n")
 }
 
 /// Why there is no first token, where the network is to blame.
@@ -118,13 +118,13 @@ fn split(report: &Report) -> String {
     for (class, ms, what) in parts {
         let percent = (ms / ttft_ms * 100.0).clamp(0.0, 100.0);
         if percent.is_finite() {
-            let _ = write!(bar, "<i class=\"{class}\" style=\"flex-grow:{percent:.3}\"></i>");
+            let _ = write!(bar, "<i class='{class}' style='flex-grow:{percent:.3}'></i>");
         }
-        let _ = write!(key, "<span class=\"{class}\"><b>{}</b> {what}</span>", unit::duration(ms));
+        let _ = write!(key, "<span class='{class}'><b>{}</b> {what}</span>", unit::duration(ms));
     }
     format!(
-        "<section class=\"split\" aria-label=\"How the time to the first token splits\">\n\
-         <div class=\"bar\" aria-hidden=\"true\">{bar}</div>\n<p>{key}</p>\n</section>\n"
+        "<section class='split' aria-label='How the time to the first token splits'>\n\
+         <div class='bar' aria-hidden='true'>{bar}</div>\n<p>{key}</p>\n</section>\n"
     )
 }
 

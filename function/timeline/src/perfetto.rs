@@ -14,7 +14,7 @@ impl Report {
     /// The start as a trace in Chrome's trace event format, which <https://ui.perfetto.dev> opens.
     #[must_use]
     pub fn perfetto(&self) -> String {
-        let mut events = vec![named("process_name", 0, "firstlight")];
+        let mut events = vec![metadata("process_name", 0, &json!({ "name": "firstlight" }))];
         for lane in Lane::ALL {
             self.lane_events(lane, &mut events);
         }
@@ -34,7 +34,7 @@ impl Report {
         let packing = pack(spans.iter().map(|span| (span.from_ms, span.to_ms)));
         let first_tid = tid(lane);
         for slot in 0..packing.count {
-            events.push(named("thread_name", first_tid + slot, lane.name()));
+            events.extend(thread(first_tid + slot, lane.name()));
         }
         for (span, slot) in spans.into_iter().zip(packing.slots) {
             events.push(span_slice(span, first_tid + slot));
@@ -44,7 +44,7 @@ impl Report {
     fn fetch_events(&self, events: &mut Vec<Value>) {
         let packing = pack(self.fetches.iter().map(|fetch| (fetch.requested_ms, fetch.done_ms)));
         for slot in 0..packing.count {
-            events.push(named("thread_name", RANGES_TID + slot, &format!("ranges {slot}")));
+            events.extend(thread(RANGES_TID + slot, &format!("ranges {slot}")));
         }
         for (fetch, slot) in self.fetches.iter().zip(packing.slots) {
             events.extend(fetch_slices(fetch, RANGES_TID + slot));
@@ -54,7 +54,7 @@ impl Report {
 
 fn span_slice(span: &SpanReport, tid: usize) -> Value {
     let args = json!({ "bytes": span.bytes });
-    slice(span.lane.name(), &span.label, [span.from_ms, span.to_ms], tid, args)
+    slice(span.lane.name(), &span.label, [span.from_ms, span.to_ms], tid, &args)
 }
 
 /// The whole attempt, and within it the wait and the transfer.
@@ -69,9 +69,9 @@ fn fetch_slices(fetch: &FetchReport, tid: usize) -> Vec<Value> {
         "outcome": fetch.outcome,
     });
     let first_ms = fetch.first_byte_ms.unwrap_or(fetch.done_ms);
-    let part = |name, ms| slice(Lane::Network.name(), name, ms, tid, json!({}));
+    let part = |name, ms| slice(Lane::Network.name(), name, ms, tid, &json!({}));
     let whole = [fetch.requested_ms, fetch.done_ms];
-    let mut slices = vec![slice(Lane::Network.name(), &fetch.stage, whole, tid, args)];
+    let mut slices = vec![slice(Lane::Network.name(), &fetch.stage, whole, tid, &args)];
     slices.push(part("wait", [fetch.requested_ms, first_ms]));
     if fetch.first_byte_ms.is_some() {
         slices.push(part("receive", [first_ms, fetch.done_ms]));
@@ -80,7 +80,7 @@ fn fetch_slices(fetch: &FetchReport, tid: usize) -> Vec<Value> {
 }
 
 /// A complete event: a slice with its beginning and its duration.
-fn slice(category: &str, name: &str, ms: [f64; 2], tid: usize, args: Value) -> Value {
+fn slice(category: &str, name: &str, ms: [f64; 2], tid: usize, args: &Value) -> Value {
     let [from_us, to_us] = ms.map(microseconds);
     json!({
         "ph": "X", "pid": PID, "tid": tid, "cat": category, "name": name,
@@ -96,9 +96,14 @@ fn instant(mark: Mark, at_ms: f64) -> Value {
     })
 }
 
-/// A metadata event that names the process or one of its threads.
-fn named(what: &str, tid: usize, name: &str) -> Value {
-    json!({ "ph": "M", "pid": PID, "tid": tid, "name": what, "args": { "name": name } })
+/// A thread's name, and its place among the others.
+fn thread(tid: usize, name: &str) -> [Value; 2] {
+    let name = metadata("thread_name", tid, &json!({ "name": name }));
+    [name, metadata("thread_sort_index", tid, &json!({ "sort_index": tid }))]
+}
+
+fn metadata(what: &str, tid: usize, args: &Value) -> Value {
+    json!({ "ph": "M", "pid": PID, "tid": tid, "name": what, "args": args })
 }
 
 /// Counter events: the bytes that open requests have asked for.

@@ -53,7 +53,7 @@ impl Row {
         let mut rows = rows.rows;
         rows.sort_by(|a, b| {
             let boot_first = b.is_boot().cmp(&a.is_boot());
-            boot_first.then(a.from_ms().total_cmp(&b.from_ms()))
+            boot_first.then(a.begin_ms().total_cmp(&b.begin_ms()))
         });
         rows
     }
@@ -61,7 +61,7 @@ impl Row {
     /// `rows` with the middle of every long series folded into a few rows.
     pub(crate) fn folded(rows: &[Self]) -> Vec<Self> {
         let mut folded = Vec::new();
-        for series in rows.chunk_by(|a, b| a.is_followed_by(b)) {
+        for series in rows.chunk_by(Self::is_followed_by) {
             if series.len() <= SERIES_MAX {
                 folded.extend_from_slice(series);
                 continue;
@@ -78,7 +78,7 @@ impl Row {
     /// `rows` with getting ready as one row, where all of it takes less than `least_ms`.
     pub(crate) fn boot_folded(mut rows: Vec<Self>, least_ms: f64) -> Vec<Self> {
         let boot = rows.iter().take_while(|row| row.is_boot()).count();
-        let to_ms = rows[..boot].iter().map(Self::to_ms).fold(0.0, f64::max);
+        let to_ms = rows[..boot].iter().map(Self::end_ms).fold(0.0, f64::max);
         if boot > 1 && to_ms < least_ms {
             let merged = Self { label: "boot".to_owned(), ..Self::merged(&rows[..boot]) };
             rows.splice(..boot, [merged]);
@@ -87,12 +87,12 @@ impl Row {
     }
 
     /// When it began.
-    pub(crate) fn from_ms(&self) -> f64 {
+    pub(crate) fn begin_ms(&self) -> f64 {
         self.bars.iter().map(|bar| bar.from_ms).fold(f64::INFINITY, f64::min)
     }
 
     /// When it ended.
-    pub(crate) fn to_ms(&self) -> f64 {
+    pub(crate) fn end_ms(&self) -> f64 {
         self.bars.iter().map(|bar| bar.to_ms).fold(0.0, f64::max)
     }
 
@@ -234,7 +234,7 @@ mod tests {
         let rows = Row::all(&report);
         assert_eq!(labels(&rows), ["runtime", "headers"]);
         assert_eq!(rows[1].bars.len(), 2);
-        assert_eq!((rows[1].from_ms(), rows[1].to_ms()), (0.0, 2.5));
+        assert_eq!((rows[1].begin_ms(), rows[1].end_ms()), (0.0, 2.5));
     }
 
     #[test]

@@ -12,11 +12,13 @@
 //! colour. Where the work on a row's bytes falls into the time in which they arrive, as it does in a
 //! folded series, the work gets a line of its own beneath them.
 
+mod summary;
+
 use std::fmt::Write as _;
 
 use crate::axis::Axis;
 use crate::row::{Kind, Row};
-use crate::{Counter, Lane, Mark, Outcome, Report, unit};
+use crate::{Lane, Report, unit};
 
 impl Report {
     /// The start as a waterfall for a terminal of `columns` columns, with ANSI colours if asked for.
@@ -166,7 +168,8 @@ impl<'a> Picture<'a> {
 
     fn first_token(&mut self) {
         let Some(ttft_ms) = self.report.ttft_ms else {
-            let why = failure(self.report).map(|why| format!(": {why}")).unwrap_or_default();
+            let why =
+                summary::failure(self.report).map(|why| format!(": {why}")).unwrap_or_default();
             let text = format!(" {}{why}", self.paint(Ink::Strong, "no first token"));
             return self.line(&text);
         };
@@ -198,7 +201,7 @@ impl<'a> Picture<'a> {
 
     /// The figures that matter, and how the time to the first token splits.
     fn summary(&mut self) {
-        let lines = summary_lines(self.report);
+        let lines = summary::lines(self.report);
         if !lines.is_empty() {
             self.line("");
         }
@@ -273,82 +276,10 @@ const fn doing(lane: Lane) -> &'static str {
     }
 }
 
-/// The closing lines: a name and its figures. What is not known is left out.
-fn summary_lines(report: &Report) -> Vec<(&'static str, String)> {
-    let mut lines = Vec::new();
-    if let Some(ttft_ms) = report.ttft_ms {
-        let mut text = unit::duration(ttft_ms);
-        if let Some((floor_ms, ratio)) = report.floor_ms.zip(report.ttft_over_floor) {
-            let link = report.link_bytes_per_s.unwrap_or_default() as f64;
-            let _ = write!(
-                text,
-                " = {ratio:.3} × the floor of {} ({} at {})",
-                unit::duration(floor_ms),
-                unit::bytes(report.weight_bytes),
-                unit::rate(link),
-            );
-        }
-        lines.push(("TTFT", text));
-    }
-    lines.extend(report.split.map(|split| {
-        let text = format!(
-            "{} before the first weight byte · {} streaming · {} after the last",
-            unit::duration(split.before_first_weight_byte_ms),
-            unit::duration(split.streaming_ms),
-            unit::duration(split.after_last_weight_byte_ms),
-        );
-        ("", text)
-    }));
-    lines.extend(network_line(report).map(|text| ("network", text)));
-    lines.extend(decode_line(report).map(|text| ("decode", text)));
-    lines
-}
-
-/// Why a start has no first token, where the network is to blame.
-fn failure(report: &Report) -> Option<String> {
-    report.fetches.iter().find_map(|fetch| match &fetch.outcome {
-        Outcome::Failed(why) => {
-            Some(format!("{} failed, {}", printable(&fetch.object), printable(why)))
-        }
-        _ => None,
-    })
-}
-
-fn network_line(report: &Report) -> Option<String> {
-    let bytes = report.counter(Counter::BytesFetched);
-    let requests = report.counter(Counter::Requests);
-    if requests == 0 {
-        return None;
-    }
-    let mut parts = vec![unit::bytes(bytes)];
-    parts.extend(report.gb_per_s.map(|rate| format!("at {rate:.3} GB/s")));
-    let mut text = parts.join(" ");
-    for (counter, one, many) in [
-        (Counter::Requests, "request", "requests"),
-        (Counter::Retries, "retry", "retries"),
-        (Counter::Stalls, "stall", "stalls"),
-        (Counter::Hedges, "hedge", "hedges"),
-    ] {
-        let n = report.counter(counter);
-        if n > 0 || counter != Counter::Stalls {
-            let _ = write!(text, " · {}", unit::count(n, one, many));
-        }
-    }
-    Some(text)
-}
-
-fn decode_line(report: &Report) -> Option<String> {
-    let tokens = report.counter(Counter::Tokens);
-    let rate = report.tokens_per_s?;
-    let last_ms = report.mark_ms(Mark::LastToken)?;
-    let took = unit::duration(last_ms - report.ttft_ms?);
-    Some(format!("{} · {rate:.1} tokens/s · {took}", unit::count(tokens, "token", "tokens")))
-}
-
 /// What stands at the right of a row: its bytes and their rate, or the time it took.
 fn figures(row: &Row) -> String {
     if row.requests == 0 {
-        return format!("{:>7}", unit::duration(row.to_ms() - row.from_ms()));
+        return format!("{:>7}", unit::duration(row.end_ms() - row.begin_ms()));
     }
     let rate = row.bytes_per_s().map(unit::rate).unwrap_or_default();
     let mut text = format!("{:>7} {rate:>10}", unit::bytes(row.bytes));

@@ -7,14 +7,15 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use crate::axis::Axis;
-use crate::html::Escaped;
+use crate::html::curve::{BINS, Curve};
+use crate::html::{Escaped, tip};
 use crate::slot::{Packing, pack};
 use crate::{FetchReport, Lane, Outcome, Report, SpanReport, unit};
 
 /// The section of the page that holds the chart; nothing where nothing happened.
 pub(crate) fn chart(report: &Report) -> String {
     if report.spans.is_empty() && report.fetches.is_empty() {
-        return "<p class=\"nothing\">Nothing was recorded.</p>\n".to_owned();
+        return "<p class='nothing'>Nothing was recorded.</p>\n".to_owned();
     }
     let mut chart = Chart::new(report);
     chart.labelled(Lane::Boot);
@@ -69,9 +70,9 @@ impl<'a> Chart<'a> {
         for ((span, name), slot) in spans.iter().zip(&names).zip(packing.slots) {
             let top = top + slot as f64 * LABELLED_PX;
             self.bar(span, top + 3.0, LABELLED_PX - 6.0);
-            let _ = write!(
+            let _ = writeln!(
                 self.front,
-                "<text class=\"name\" x=\"{}\" dx=\"5\" y=\"{:.1}\">{}</text>\n",
+                "<text class='name' x='{}' dx='5' y='{:.1}'>{}</text>",
                 self.percent(span.to_ms),
                 top + LABELLED_PX - 5.0,
                 Escaped(name),
@@ -102,10 +103,10 @@ impl<'a> Chart<'a> {
         let first_ms = fetch.first_byte_ms.unwrap_or(fetch.done_ms);
         let _ = write!(
             self.front,
-            "<g class=\"range shade{shade} {}\" data-stage=\"{}\"><title>{}</title>",
+            "<g class='range shade{shade} {}' data-stage='{}'><title>{}</title>",
             how(fetch),
             Escaped(&fetch.stage),
-            Escaped(&range_tip(fetch)),
+            Escaped(&tip::range(fetch)),
         );
         for (class, from_ms, to_ms) in
             [("wait", fetch.requested_ms, first_ms), ("receive", first_ms, fetch.done_ms)]
@@ -114,8 +115,8 @@ impl<'a> Chart<'a> {
                 let (x, width) = self.extent(from_ms, to_ms);
                 let _ = write!(
                     self.front,
-                    "<rect class=\"{class}\" x=\"{x}\" width=\"{width}\" y=\"{top:.1}\" \
-                     height=\"{height:.1}\"/>"
+                    "<rect class='{class}' x='{x}' width='{width}' y='{top:.1}' \
+                     height='{height:.1}'/>"
                 );
             }
         }
@@ -145,9 +146,9 @@ impl<'a> Chart<'a> {
         if width > span.label.chars().count() as f64 * CHAR_FRACTION {
             let x = self.percent(span.from_ms);
             let label = Escaped(&span.label);
-            let _ = write!(
+            let _ = writeln!(
                 self.front,
-                "<text class=\"inner\" x=\"{x}\" dx=\"5\" y=\"{y:.1}\">{label}</text>\n"
+                "<text class='inner' x='{x}' dx='5' y='{y:.1}'>{label}</text>"
             );
         }
     }
@@ -155,48 +156,48 @@ impl<'a> Chart<'a> {
     fn link(&mut self, stage: &str, resident_ms: f64, from_ms: f64, top: f64) {
         let (x1, x2) = (self.percent(resident_ms), self.percent(from_ms));
         let bottom = self.network_bottom;
-        let _ = write!(
+        let _ = writeln!(
             self.front,
-            "<g class=\"link\" data-stage=\"{}\"><circle cx=\"{x1}\" cy=\"{bottom:.1}\" r=\"2\"/>\
-             <line x1=\"{x1}\" y1=\"{bottom:.1}\" x2=\"{x2}\" y2=\"{top:.1}\"/></g>\n",
+            "<g class='link' data-stage='{}'><circle cx='{x1}' cy='{bottom:.1}' r='2'/>\
+             <line x1='{x1}' y1='{bottom:.1}' x2='{x2}' y2='{top:.1}'/></g>",
             Escaped(stage),
         );
     }
 
     fn bar(&mut self, span: &SpanReport, top: f64, height: f64) {
         let (x, width) = self.extent(span.from_ms, span.to_ms);
-        let _ = write!(
+        let _ = writeln!(
             self.front,
-            "<g class=\"span {}\" data-stage=\"{}\"><title>{}</title>\
-             <rect x=\"{x}\" width=\"{width}\" y=\"{top:.1}\" height=\"{height:.1}\"/></g>\n",
+            "<g class='span {}' data-stage='{}'><title>{}</title>\
+             <rect x='{x}' width='{width}' y='{top:.1}' height='{height:.1}'/></g>",
             span.lane.name(),
             Escaped(&span.label),
-            Escaped(&span_tip(span)),
+            Escaped(&tip::span(span)),
         );
     }
 
     /// Bytes a second over time, and the link's rate where it is known.
     fn throughput(&mut self) {
-        let bins = throughput(&self.report.fetches, self.axis);
-        let peak = bins.iter().copied().fold(0.0, f64::max);
+        let curve = Curve::of(&self.report.fetches, self.axis);
+        let peak = curve.peak();
         if peak <= 0.0 {
             return;
         }
         let link = self.report.link_bytes_per_s.map(|rate| rate as f64);
         let full = peak.max(link.unwrap_or(0.0)) * HEADROOM;
         let top = self.lane("throughput", &format!("peak {}", unit::rate(peak)), CURVE_PX);
-        let _ = write!(
+        let _ = writeln!(
             self.front,
-            "<svg class=\"curve\" x=\"0\" y=\"{top:.1}\" width=\"100%\" height=\"{CURVE_PX}\" \
-             viewBox=\"0 0 {BINS} 100\" preserveAspectRatio=\"none\"><path d=\"{}\"/></svg>\n",
-            outline(&bins, full),
+            "<svg class='curve' x='0' y='{top:.1}' width='100%' height='{CURVE_PX}' \
+             viewBox='0 0 {BINS} 100' preserveAspectRatio='none'><path d='{}'/></svg>",
+            curve.outline(full),
         );
         if let Some(link) = link {
             let y = top + CURVE_PX * (1.0 - link / full);
-            let _ = write!(
+            let _ = writeln!(
                 self.front,
-                "<line class=\"rate\" x1=\"0\" x2=\"100%\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>\
-                 <text class=\"rate\" x=\"100%\" dx=\"-4\" y=\"{:.1}\">link {}</text>\n",
+                "<line class='rate' x1='0' x2='100%' y1='{y:.1}' y2='{y:.1}'/>\
+                 <text class='rate' x='100%' dx='-4' y='{:.1}'>link {}</text>",
                 y - 4.0,
                 unit::rate(link),
             );
@@ -207,14 +208,14 @@ impl<'a> Chart<'a> {
     fn lane(&mut self, name: &str, note: &str, height: f64) -> f64 {
         let top = self.top;
         let height = height.max(LANE_MIN_PX) + 2.0 * LANE_PADDING_PX;
-        let _ = write!(
+        let _ = writeln!(
             self.back,
-            "<rect class=\"lane\" x=\"0\" width=\"100%\" y=\"{top:.1}\" height=\"{height:.1}\"/>\n"
+            "<rect class='lane' x='0' width='100%' y='{top:.1}' height='{height:.1}'/>"
         );
-        let _ = write!(
+        let _ = writeln!(
             self.gutter,
-            "<div class=\"{name}\" style=\"top:{top:.1}px;height:{height:.1}px\">\
-             <b>{name}</b><small>{note}</small></div>\n"
+            "<div class='{name}' style='top:{top:.1}px;height:{height:.1}px'>\
+             <b>{name}</b><small>{note}</small></div>"
         );
         self.top += height + LANE_GAP_PX;
         top + LANE_PADDING_PX
@@ -223,54 +224,65 @@ impl<'a> Chart<'a> {
     /// Round times, marks, the floor and the first token: across all lanes.
     fn finish(mut self) -> String {
         let bottom = self.top - LANE_GAP_PX;
+        self.ticks(bottom);
+        self.marks();
+        self.moment("floor", self.report.floor_ms, bottom);
+        self.moment("ttft", self.report.ttft_ms, bottom);
+        self.section(bottom)
+    }
+
+    fn ticks(&mut self, bottom: f64) {
         for (ms, label) in self.axis.ticks(TICKS) {
             let x = self.percent(ms);
-            let _ = write!(
+            let label = if self.axis.fraction(ms) > TICK_LABEL_MAX { "" } else { &label };
+            let _ = writeln!(
                 self.back,
-                "<line class=\"grid\" x1=\"{x}\" x2=\"{x}\" y1=\"18\" y2=\"{bottom:.1}\"/>\
-                 <text class=\"tick\" x=\"{x}\" dx=\"3\" y=\"12\">{label}</text>\n"
+                "<line class='grid' x1='{x}' x2='{x}' y1='18' y2='{bottom:.1}'/>\
+                 <text class='tick' x='{x}' dx='3' y='12'>{label}</text>"
             );
         }
+    }
+
+    fn marks(&mut self) {
         for (mark, ms) in &self.report.marks_ms {
             if *ms <= self.axis.end_ms {
-                let _ = write!(
+                let _ = writeln!(
                     self.front,
-                    "<circle class=\"mark\" cx=\"{}\" cy=\"{MARKS_PX}\" r=\"4\">\
-                     <title>{}\n{}</title></circle>\n",
+                    "<circle class='mark' cx='{}' cy='{MARKS_PX}' r='4'>\
+                     <title>{}\n{}</title></circle>",
                     self.percent(*ms),
                     mark.name(),
                     unit::duration(*ms),
                 );
             }
         }
-        let lines =
-            [("floor", self.report.floor_ms, "end", -6), ("ttft", self.report.ttft_ms, "start", 8)];
-        for (class, ms, anchor, dx) in lines {
-            let Some(ms) = ms.filter(|ms| *ms <= self.axis.end_ms) else { continue };
-            let name = if class == "floor" { "floor" } else { "first token" };
-            let _ = write!(
-                self.front,
-                "<line class=\"{class}\" x1=\"{x}\" x2=\"{x}\" y1=\"{MARKS_PX}\" y2=\"{bottom:.1}\"/>\
-                 <text class=\"{class}\" x=\"{x}\" dx=\"{dx}\" y=\"{y}\" text-anchor=\"{anchor}\">\
-                 {name} {}</text>\n",
-                unit::duration(ms),
-                x = self.percent(ms),
-                y = MARKS_PX + 4.0,
-            );
-        }
-        self.section(bottom)
+    }
+
+    /// A line through all lanes: the floor's label stands before it, the first token's behind it.
+    fn moment(&mut self, class: &str, ms: Option<f64>, bottom: f64) {
+        let Some(ms) = ms.filter(|ms| *ms <= self.axis.end_ms) else { return };
+        let (name, anchor, dx) =
+            if class == "floor" { ("floor", "end", -6) } else { ("TTFT", "start", 6) };
+        let x = self.percent(ms);
+        let _ = writeln!(
+            self.front,
+            "<line class='{class}' x1='{x}' x2='{x}' y1='{LINES_PX}' y2='{bottom:.1}'/>\
+             <text class='{class}' x='{x}' dx='{dx}' y='{LABELS_PX}' text-anchor='{anchor}'>\
+             {name} {}</text>",
+            unit::duration(ms),
+        );
     }
 
     fn section(&self, height: f64) -> String {
         let spoken = spoken(self.report);
         format!(
-            "<section class=\"chart\" aria-label=\"Timeline\">\n\
-             <div class=\"tools\" hidden><button data-zoom=\"0.5\" aria-label=\"Zoom out\">−</button>\
-             <button data-zoom=\"0\">fit</button>\
-             <button data-zoom=\"2\" aria-label=\"Zoom in\">+</button></div>\n\
-             <div class=\"lanes\">\n<div class=\"gutter\" aria-hidden=\"true\">\n{}</div>\n\
-             <div class=\"scroll\" tabindex=\"0\">\n\
-             <svg class=\"plot\" role=\"img\" aria-label=\"{}\" height=\"{height:.0}\">\n{HATCHES}{}{}\
+            "<section class='chart' aria-label='Timeline'>\n\
+             <div class='tools' hidden><button data-zoom='0.5' aria-label='Zoom out'>−</button>\
+             <button data-zoom='0'>fit</button>\
+             <button data-zoom='2' aria-label='Zoom in'>+</button></div>\n\
+             <div class='lanes'>\n<div class='gutter' aria-hidden='true'>\n{}</div>\n\
+             <div class='scroll' tabindex='0'>\n\
+             <svg class='plot' role='img' aria-label='{}' height='{height:.0}'>\n{HATCHES}{}{}\
              </svg>\n</div>\n</div>\n{}</section>\n",
             self.gutter,
             Escaped(&spoken),
@@ -304,24 +316,30 @@ fn spoken(report: &Report) -> String {
 fn legend(report: &Report) -> String {
     let mut legend = String::new();
     let mut entry = |class: &str, says: &str| {
-        let _ = write!(
+        let _ = writeln!(
             legend,
-            "<li><svg width=\"18\" height=\"11\" aria-hidden=\"true\"><g class=\"{class}\">\
-             <rect class=\"{}\" width=\"18\" height=\"11\"/></g></svg>{says}</li>\n",
+            "<li><svg width='18' height='11' aria-hidden='true'><g class='{class}'>\
+             <rect class='{}' width='18' height='11'/></g></svg>{says}</li>",
             class.rsplit(' ').next().unwrap_or_default(),
         );
     };
-    entry("range shade0 wait", "waiting for the first byte");
-    entry("range shade0 receive", "receiving");
+    if !report.fetches.is_empty() {
+        entry("range shade0 wait", "waiting for the first byte");
+        entry("range shade0 receive", "receiving");
+    }
     for (class, says) in TROUBLES {
         if report.fetches.iter().any(|fetch| how(fetch) == class) {
             entry(&format!("range {class} receive"), says);
         }
     }
-    entry("span boot", "booting");
-    entry("span verify", "checking, parsing");
-    entry("span compute", "computing");
-    format!("<ul class=\"legend\">\n{legend}</ul>\n")
+    for (lane, says) in
+        [(Lane::Boot, "booting"), (Lane::Verify, "checking, parsing"), (Lane::Compute, "computing")]
+    {
+        if report.spans.iter().any(|span| span.lane == lane) {
+            entry(&format!("span {}", lane.name()), says);
+        }
+    }
+    format!("<ul class='legend'>\n{legend}</ul>\n")
 }
 
 /// How an attempt is drawn: its trouble, if it had any.
@@ -335,51 +353,6 @@ fn how(fetch: &FetchReport) -> &'static str {
         Outcome::Complete if fetch.attempt > 1 => "again",
         Outcome::Complete => "",
     }
-}
-
-fn range_tip(fetch: &FetchReport) -> String {
-    let took_ms = fetch.done_ms - fetch.requested_ms;
-    let mut tip = format!(
-        "{}: {} in {}\n{} [{}, {})\nrequested at {}",
-        fetch.stage,
-        unit::bytes(fetch.bytes),
-        unit::duration(took_ms),
-        fetch.object,
-        fetch.start_byte,
-        fetch.end_byte,
-        unit::duration(fetch.requested_ms),
-    );
-    if let Some(first_ms) = fetch.first_byte_ms {
-        let _ = write!(tip, "\nfirst byte after {}", unit::duration(first_ms - fetch.requested_ms));
-        let rate = fetch.bytes as f64 * 1e3 / (fetch.done_ms - first_ms);
-        if rate.is_finite() {
-            let _ = write!(tip, ", then {}", unit::rate(rate));
-        }
-    }
-    if fetch.attempt > 1 || fetch.hedge {
-        let hedge = if fetch.hedge { ", a hedge" } else { "" };
-        let _ = write!(tip, "\nattempt {}{hedge}", fetch.attempt);
-    }
-    match &fetch.outcome {
-        Outcome::Complete => {}
-        Outcome::Retried(why) => tip += &format!("\nretried: {why}"),
-        Outcome::Stalled => tip += "\nstalled, and was given up",
-        Outcome::Lost => tip += "\nlost against another attempt",
-        Outcome::Failed(why) => tip += &format!("\nfailed: {why}"),
-    }
-    tip
-}
-
-fn span_tip(span: &SpanReport) -> String {
-    let bytes = span.bytes.map(|bytes| format!(", {}", unit::bytes(bytes))).unwrap_or_default();
-    format!(
-        "{}: {}{bytes}\n{}, from {} to {}",
-        span.label,
-        unit::duration(span.to_ms - span.from_ms),
-        span.lane.name(),
-        unit::duration(span.from_ms),
-        unit::duration(span.to_ms),
-    )
 }
 
 /// Neighbouring stages differ in shade.
@@ -400,34 +373,6 @@ fn resident_ms(fetches: &[FetchReport]) -> HashMap<&str, f64> {
         *last_ms = fetch.done_ms.max(*last_ms);
     }
     resident
-}
-
-/// Bytes a second in each bin of the axis. An attempt's bytes are spread evenly over its transfer.
-fn throughput(fetches: &[FetchReport], axis: Axis) -> Vec<f64> {
-    let bin_ms = axis.end_ms / BINS as f64;
-    let mut bins = vec![0.0; BINS];
-    for fetch in fetches {
-        let Some(first_ms) = fetch.first_byte_ms else { continue };
-        // Over at least a bin: what arrives in an instant is no infinite rate.
-        let from_ms = first_ms.min(fetch.done_ms - bin_ms).max(0.0);
-        let to_ms = fetch.done_ms.max(from_ms + bin_ms);
-        let bytes_per_ms = fetch.bytes as f64 / (to_ms - from_ms);
-        for (n, bin) in bins.iter_mut().enumerate() {
-            let overlap_ms = to_ms.min((n + 1) as f64 * bin_ms) - from_ms.max(n as f64 * bin_ms);
-            *bin += overlap_ms.max(0.0) * bytes_per_ms * 1e3 / bin_ms;
-        }
-    }
-    bins
-}
-
-/// The area under the bins, in a box of [`BINS`] by 100.
-fn outline(bins: &[f64], full: f64) -> String {
-    let mut path = "M0 100".to_owned();
-    for (n, bin) in bins.iter().enumerate() {
-        let _ = write!(path, "L{}.5 {:.1}", n, 100.0 - bin / full * 100.0);
-    }
-    let _ = write!(path, "L{} 100Z", bins.len());
-    path
 }
 
 /// Whether `label` is one of a series, `layer 7`.
@@ -451,16 +396,18 @@ const TROUBLES: [(&str, &str); 6] = [
 
 /// Stripes over the ranges that had trouble, so that they do not differ by colour alone.
 const HATCHES: &str = "<defs>\
-<pattern id=\"rising\" width=\"6\" height=\"6\" patternUnits=\"userSpaceOnUse\" \
-patternTransform=\"rotate(45)\"><rect class=\"base\" width=\"6\" height=\"6\"/>\
-<rect class=\"stripe\" width=\"3\" height=\"6\"/></pattern>\
-<pattern id=\"falling\" width=\"6\" height=\"6\" patternUnits=\"userSpaceOnUse\" \
-patternTransform=\"rotate(-45)\"><rect class=\"base\" width=\"6\" height=\"6\"/>\
-<rect class=\"stripe\" width=\"3\" height=\"6\"/></pattern></defs>\n";
+<pattern id='rising' width='6' height='6' patternUnits='userSpaceOnUse' \
+patternTransform='rotate(45)'><rect class='base' width='6' height='6'/>\
+<rect class='stripe' width='3' height='6'/></pattern>\
+<pattern id='falling' width='6' height='6' patternUnits='userSpaceOnUse' \
+patternTransform='rotate(-45)'><rect class='base' width='6' height='6'/>\
+<rect class='stripe' width='3' height='6'/></pattern></defs>\n";
 
-/// Two lines of text: times, and the marks with their labels.
-const HEAD_PX: f64 = 44.0;
-const MARKS_PX: f64 = 29.0;
+/// Above the lanes: times, marks, and the labels of the floor and of the first token.
+const HEAD_PX: f64 = 54.0;
+const MARKS_PX: f64 = 26.0;
+const LABELS_PX: f64 = 46.0;
+const LINES_PX: f64 = 36.0;
 const LABELLED_PX: f64 = 17.0;
 const COMPUTE_PX: f64 = 24.0;
 const CURVE_PX: f64 = 72.0;
@@ -469,13 +416,14 @@ const NETWORK_PX: f64 = 260.0;
 /// but not below what can be pointed at.
 const SLOT_MIN_PX: f64 = 3.0;
 const SLOT_MAX_PX: f64 = 14.0;
-const LANE_MIN_PX: f64 = 16.0;
+/// A lane's name and its note.
+const LANE_MIN_PX: f64 = 24.0;
 const LANE_PADDING_PX: f64 = 6.0;
 const LANE_GAP_PX: f64 = 4.0;
 /// A character of a name is about 7 px wide, and the drawing at least 760.
 const CHAR_FRACTION: f64 = 7.0 / 760.0;
 const TICKS: usize = 10;
-/// Bins of the throughput curve: 4 px each in a usual window.
-const BINS: usize = 240;
+/// A label further right would be cut off.
+const TICK_LABEL_MAX: f64 = 0.95;
 /// The curve leaves room for the link's label.
 const HEADROOM: f64 = 1.3;

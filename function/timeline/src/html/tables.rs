@@ -9,7 +9,7 @@ use crate::{Report, unit};
 /// The sections of the page below the chart.
 pub(crate) fn tables(report: &Report) -> String {
     let tables = [marks(report), counters(report), described(report)].concat();
-    format!("<div class=\"tables\">\n{tables}</div>\n{}", phases(report))
+    format!("<div class='tables'>\n{tables}</div>\n{}", phases(report))
 }
 
 fn marks(report: &Report) -> String {
@@ -51,20 +51,20 @@ fn phases(report: &Report) -> String {
         };
         let work_ms = row.work_ms();
         let work = if work_ms > 0.0 { unit::duration(work_ms) } else { String::new() };
-        let _ = write!(
+        let _ = writeln!(
             table,
-            "<tr><th scope=\"row\">{}</th><td>{}</td><td>{}</td><td>{bytes}</td><td>{rate}</td>\
-             <td>{requests}</td><td>{work}</td></tr>\n",
+            "<tr><th scope='row'>{}</th><td>{}</td><td>{}</td><td>{bytes}</td><td>{rate}</td>\
+             <td>{requests}</td><td>{work}</td></tr>",
             Escaped(&row.label),
-            unit::duration(row.from_ms()),
-            unit::duration(row.to_ms()),
+            unit::duration(row.begin_ms()),
+            unit::duration(row.end_ms()),
         );
     }
     format!(
-        "<details>\n<summary>All {} phases as a table</summary>\n<div class=\"wide\"><table>\n<thead>\
-         <tr><th scope=\"col\">phase</th><th scope=\"col\">begins</th><th scope=\"col\">ends</th>\
-         <th scope=\"col\">bytes</th><th scope=\"col\">rate</th><th scope=\"col\">requests</th>\
-         <th scope=\"col\">own work</th></tr></thead>\n<tbody>\n{table}</tbody>\n</table></div>\n\
+        "<details>\n<summary>All {} phases as a table</summary>\n<div class='wide'><table>\n<thead>\
+         <tr><th scope='col'>phase</th><th scope='col'>begins</th><th scope='col'>ends</th>\
+         <th scope='col'>bytes</th><th scope='col'>rate</th><th scope='col'>requests</th>\
+         <th scope='col'>own work</th></tr></thead>\n<tbody>\n{table}</tbody>\n</table></div>\n\
          </details>\n",
         rows.len(),
     )
@@ -79,5 +79,5 @@ fn section(title: &str, rows: impl Iterator<Item = String>) -> String {
 }
 
 fn row(name: &str, figure: &str) -> String {
-    format!("<tr><th scope=\"row\">{}</th><td>{}</td></tr>\n", Escaped(name), Escaped(figure))
+    format!("<tr><th scope='row'>{}</th><td>{}</td></tr>\n", Escaped(name), Escaped(figure))
 }
