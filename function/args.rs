@@ -75,7 +75,12 @@ pub(crate) struct DemoArgs {
     #[arg(long, default_value_t = 30, value_name = "MS", env = "FIRSTLIGHT_DEMO_FIRST_BYTE_MS")]
     pub(crate) first_byte_ms: u64,
     /// The rate of one connection; S3 gives 50 to 90 MB/s
-    #[arg(long, default_value = "100MB", value_name = "RATE", env = "FIRSTLIGHT_DEMO_CONNECTION_RATE")]
+    #[arg(
+        long,
+        default_value = "100MB",
+        value_name = "RATE",
+        env = "FIRSTLIGHT_DEMO_CONNECTION_RATE"
+    )]
     pub(crate) connection_rate: Rate,
     /// Serve the model in this folder instead of the small one that is built in
     #[arg(long, value_name = "FOLDER", env = "FIRSTLIGHT_DEMO_MODEL")]
@@ -139,7 +144,12 @@ pub(crate) struct SamplingArgs {
     #[arg(long, value_name = "A", allow_hyphen_values = true, env = "FIRSTLIGHT_PRESENCE_PENALTY")]
     pub(crate) presence_penalty: Option<f32>,
     /// Subtract from the logits of tokens, as often as they were generated
-    #[arg(long, value_name = "A", allow_hyphen_values = true, env = "FIRSTLIGHT_FREQUENCY_PENALTY")]
+    #[arg(
+        long,
+        value_name = "A",
+        allow_hyphen_values = true,
+        env = "FIRSTLIGHT_FREQUENCY_PENALTY"
+    )]
     pub(crate) frequency_penalty: Option<f32>,
     /// The seed of the sampler: the same seed gives the same tokens
     #[arg(long, env = "FIRSTLIGHT_SEED")]
@@ -230,8 +240,13 @@ pub(crate) struct InspectArgs {
     #[arg(long)]
     pub(crate) fetches: bool,
     /// Links to predict the cold start for
-    #[arg(long, value_name = "RATE", value_delimiter = ',', env = "FIRSTLIGHT_LINK",
-          default_value = "600mbit,1gbit,5gbit,10gbit,25gbit")]
+    #[arg(
+        long,
+        value_name = "RATE",
+        value_delimiter = ',',
+        env = "FIRSTLIGHT_LINK",
+        default_value = "600mbit,1gbit,5gbit,10gbit,25gbit"
+    )]
     pub(crate) link: Vec<Rate>,
     /// What one connection carries, for the prediction
     #[arg(long, default_value = "75MB", value_name = "RATE", env = "FIRSTLIGHT_CONNECTION_RATE")]

@@ -24,7 +24,10 @@ const PREFIX: &str = "stories";
 /// The model that is built in: 4 MB, and the project's own.
 const MODEL: [(&str, &[u8]); 5] = [
     ("config.json", include_bytes!("../tests/fixtures/demo-model/config.json")),
-    ("generation_config.json", include_bytes!("../tests/fixtures/demo-model/generation_config.json")),
+    (
+        "generation_config.json",
+        include_bytes!("../tests/fixtures/demo-model/generation_config.json"),
+    ),
     ("model.safetensors", include_bytes!("../tests/fixtures/demo-model/model.safetensors")),
     ("tokenizer.json", include_bytes!("../tests/fixtures/demo-model/tokenizer.json")),
     ("tokenizer_config.json", include_bytes!("../tests/fixtures/demo-model/tokenizer_config.json")),
@@ -51,7 +54,8 @@ pub(crate) fn demo(args: &DemoArgs) -> Result<(), Failure> {
     announce(args, &server)?;
     let line = line_file();
     let started = spawn(args, &server, &line);
-    let ended = started.and_then(|mut child| child.wait()).map_err(Failure::io("the fresh process"));
+    let ended =
+        started.and_then(|mut child| child.wait()).map_err(Failure::io("the fresh process"));
     let report = fs::read_to_string(&line);
     drop(fs::remove_file(&line)); // it may never have been written
     if !ended?.success() {
@@ -68,7 +72,7 @@ fn serve(args: &DemoArgs) -> Result<Running, Failure> {
     let objects = Objects::new();
     match &args.model {
         Some(folder) => objects
-            .serve_folder(BUCKET, PREFIX, folder)
+            .serve_folder(BUCKET, &format!("{PREFIX}/"), folder)
             .map_err(Failure::io(folder.display().to_string()))?,
         None => {
             for (name, bytes) in MODEL {

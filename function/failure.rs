@@ -22,37 +22,38 @@ pub(crate) enum Failure {
     #[error("{what}: {source}")]
     Io { what: String, source: io::Error },
     #[error(
-        "`{location}` has no config.json: it is not a model's folder\n  hint: it must hold the files of a Hugging \
+        "`{location}` has no config.json: it is not a model's folder\nhint: it must hold the files of a Hugging \
          Face repository, flat: config.json, tokenizer.json, *.safetensors"
     )]
     NoConfig { location: String },
     #[error(
-        "`{location}` has no tokenizer.json\n  hint: save it with transformers: \
+        "`{location}` has no tokenizer.json\nhint: save it with transformers: \
          AutoTokenizer.from_pretrained('IN').save_pretrained('OUT')"
     )]
     NoTokenizer { location: String },
-    #[error(
-        "`{location}` has no chat template (neither chat_template.jinja nor in tokenizer_config.json)\n  hint: leave \
-         out --chat, or use the instruction-tuned version of the model"
-    )]
-    NoChatTemplate { location: String },
     #[error("the prompt is not UTF-8: {source}")]
     PromptText { source: std::str::Utf8Error },
     #[error("the prompt has more than {limit} bytes")]
     PromptTooLong { limit: u64 },
-    #[error("there is no prompt\n  hint: firstlight run MODEL 'Once upon a time', or give it on standard input")]
+    #[error(
+        "there is no prompt\nhint: firstlight run MODEL 'Once upon a time', or give it on standard input"
+    )]
     NoPrompt,
     #[error("`{name}`: a timeline is written as .html, .trace.json or .json")]
     TimelineForm { name: String },
     #[error(
-        "the model needs {needed_bytes} bytes for weights and KV cache, {available_bytes} are available\n  hint: a \
+        "the model needs {needed_bytes} bytes for weights and KV cache, {available_bytes} are available\nhint: a \
          smaller model, fewer --max-tokens, or more memory"
     )]
     Memory { needed_bytes: u64, available_bytes: u64 },
+    #[error("a part of the start ended early: {0}")]
+    Task(#[from] tokio::task::JoinError),
     #[error("{0}")]
     Child(String),
     #[cfg(not(feature = "demo"))]
-    #[error("no command was given, and this build has no demo\n  hint: firstlight run MODEL 'Once upon a time'")]
+    #[error(
+        "no command was given, and this build has no demo\nhint: firstlight run MODEL 'Once upon a time'"
+    )]
     NoCommand,
 }
 

@@ -152,7 +152,10 @@ impl Inspection {
     fn write_files(&self, out: &mut String) {
         line(out, "\nFiles");
         for ShardLine { name, bytes: size, tensors, version } in &self.shards {
-            line(out, &format!("  {name:<36} {:>10}  {tensors:>5} tensors  {version}", bytes(*size)));
+            line(
+                out,
+                &format!("  {name:<36} {:>10}  {tensors:>5} tensors  {version}", bytes(*size)),
+            );
         }
         for (dtype, Count { tensors, bytes: size }) in &self.dtypes {
             line(out, &format!("  {dtype:<36} {:>10}  {tensors:>5} tensors", bytes(*size)));
@@ -164,7 +167,13 @@ impl Inspection {
 
     fn write_plan(&self, out: &mut String, args: &InspectArgs) {
         line(out, &format!("\nFetch plan: {}", self.order));
-        line(out, &format!("  {:<20} {:>8} {:>10} {:>8} {:>10}", "stage", "tensors", "bytes", "ranges", "so far"));
+        line(
+            out,
+            &format!(
+                "  {:<20} {:>8} {:>10} {:>8} {:>10}",
+                "stage", "tensors", "bytes", "ranges", "so far"
+            ),
+        );
         for stage in &self.stages {
             let StageLine { name, tensors, bytes: size, fetches, bytes_so_far } = stage;
             let (size, so_far) = (bytes(*size), bytes(*bytes_so_far));
@@ -176,13 +185,22 @@ impl Inspection {
             line(out, "\nRanges");
             for FetchLine { stage, shard, start, end, tensors } in &self.fetches {
                 let size = bytes(end - start);
-                line(out, &format!("  {stage:<20} {shard} {start}..{end}  {size}, {tensors} tensors"));
+                line(
+                    out,
+                    &format!("  {stage:<20} {shard} {start}..{end}  {size}, {tensors} tensors"),
+                );
             }
         }
         if args.tensors {
             line(out, "\nTensors");
             for TensorLine { name, dtype, shape, shard, start, end } in &self.tensors {
-                line(out, &format!("  {name:<52} {dtype:<5} {shape:<20?} {shard} {start}..{end}", shape = Shape(shape)));
+                line(
+                    out,
+                    &format!(
+                        "  {name:<52} {dtype:<5} {shape:<20?} {shard} {start}..{end}",
+                        shape = Shape(shape)
+                    ),
+                );
             }
         }
     }
@@ -190,9 +208,16 @@ impl Inspection {
     fn write_predictions(&self, out: &mut String, args: &InspectArgs) {
         let (ms, connection) = (args.first_byte_ms, args.connection_rate);
         let in_flight = args.store.ranges_in_flight;
-        line(out, &format!("\nCold start, predicted for {ms} ms to a first byte, {in_flight} connections of {connection}"));
+        line(
+            out,
+            &format!(
+                "\nCold start, predicted for {ms} ms to a first byte, {in_flight} connections of {connection}"
+            ),
+        );
         line(out, &format!("  {:>10} {:>12} {:>14}", "link", "floor", "first token"));
-        for Prediction { link, floor_s, first_token_s, reached_bytes_per_s, link_bytes_per_s } in &self.predictions {
+        for Prediction { link, floor_s, first_token_s, reached_bytes_per_s, link_bytes_per_s } in
+            &self.predictions
+        {
             let bound = if reached_bytes_per_s < link_bytes_per_s {
                 format!("  bound by the connections: {:.2} GB/s", *reached_bytes_per_s as f64 / 1e9)
             } else {
@@ -289,7 +314,11 @@ fn predict(args: &InspectArgs, plan: &Plan, link: Rate) -> Prediction {
     Prediction {
         link: link.to_string(),
         link_bytes_per_s: link.bytes_per_s(),
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate, below the link's")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a rate, below the link's"
+        )]
         reached_bytes_per_s: reached as u64,
         floor_s: needed_bytes as f64 / link.bytes_per_s() as f64,
         first_token_s: 2.0 * first_byte_s + needed_bytes as f64 / reached,

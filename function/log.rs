@@ -16,8 +16,7 @@ pub(crate) fn start(args: &LogArgs) {
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Trace => LevelFilter::TRACE,
     };
-    let subscriber =
-        tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(level);
+    let subscriber = tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(level);
     match args.log {
         LogForm::Text => subscriber.without_time().with_target(false).init(),
         LogForm::Json => subscriber.json().init(),

@@ -5,12 +5,19 @@ use std::fs;
 /// Bytes that can still be used: what the machine has to give and what the control group allows, whichever is less.
 /// Nothing where neither can be known.
 pub(crate) fn available_bytes() -> Option<u64> {
-    let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| mem_available(&text));
+    let machine = fs::read_to_string("/proc/meminfo").ok();
+    let machine = machine.and_then(|text| kib(&text, "MemAvailable:"));
     [machine, control_group()].into_iter().flatten().min()
 }
 
-fn mem_available(meminfo: &str) -> Option<u64> {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+/// The most memory that this process has had resident at once, so far.
+pub(crate) fn peak_bytes() -> Option<u64> {
+    kib(&fs::read_to_string("/proc/self/status").ok()?, "VmHWM:")
+}
+
+/// A line of /proc such as `MemAvailable:  2048 kB`.
+fn kib(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     kib.checked_mul(1024)
 }
@@ -34,7 +41,8 @@ mod tests {
     #[test]
     fn meminfo_is_read_in_bytes() {
         let text = "MemTotal:  100 kB\nMemAvailable:    2048 kB\n";
-        assert_eq!(mem_available(text), Some(2 << 20));
-        assert_eq!(mem_available("MemTotal: 1 kB\n"), None);
+        assert_eq!(kib(text, "MemAvailable:"), Some(2 << 20));
+        assert_eq!(kib(text, "VmHWM:"), None);
+        assert!(peak_bytes().is_some_and(|bytes| bytes > 0));
     }
 }

@@ -29,8 +29,8 @@ pub(crate) fn check(files: &[PathBuf]) -> Result<(), Failure> {
 pub(crate) fn write(report: &Report, files: &[PathBuf]) -> Result<(), Failure> {
     for path in files {
         let text = match form(path)? {
-            Form::Page => report.html(),
-            Form::Trace => report.perfetto(),
+            Form::Page => String::new(),  /*TMP report.html()*/
+            Form::Trace => String::new(), /*TMP report.perfetto()*/
             Form::Line => report.json_line(true) + "\n",
         };
         fs::write(path, text).map_err(Failure::io(path.display().to_string()))?;

@@ -20,7 +20,7 @@ use crate::args::{RunArgs, SamplingArgs};
 use crate::failure::Failure;
 use crate::progress::Progress;
 use crate::start::{self, Begun, Texts};
-use crate::{prompt, report};
+use crate::{memory, prompt, report};
 
 /// Starts the model, answers the prompt on standard output, and tells how it went.
 pub(crate) fn run(args: &RunArgs, timeline: &Timeline) -> Result<(), Failure> {
@@ -32,11 +32,20 @@ pub(crate) fn run(args: &RunArgs, timeline: &Timeline) -> Result<(), Failure> {
     let runtime = start::runtime()?;
     let answer = answer(args, &prompt, &runtime, timeline);
     runtime.shutdown_background();
+    describe_cost(timeline);
     let report = timeline.report();
     report::write(&report, &args.report.timeline)?;
     answer?;
     report::draw(&report, args.report.waterfall);
     Ok(())
+}
+
+/// What the start took of the machine.
+fn describe_cost(timeline: &Timeline) {
+    if let Some(bytes) = memory::peak_bytes() {
+        timeline.describe("peak_rss_bytes", bytes.to_string());
+    }
+    timeline.describe("cpu_ms", Timeline::process_cpu_ms().to_string());
 }
 
 fn answer(
@@ -48,12 +57,12 @@ fn answer(
     let beginning = start::begin(&args.model, &args.store, prompt.len(), timeline);
     let mut begun = runtime.block_on(beginning)?;
     let progress = Progress::follow(&begun.reader, begun.weight_bytes);
-    let tokenizer = runtime.block_on(&mut begun.tokenizer).expect("neither aborted nor panicking")?;
-    let mut texts = runtime.block_on(&mut begun.texts).expect("neither aborted nor panicking")?;
+    let tokenizer = runtime.block_on(&mut begun.tokenizer)??;
+    let mut texts = runtime.block_on(&mut begun.texts)??;
     if args.sampling.ignore_eos {
         texts.generation.eos_token_id.clear();
     }
-    let text = prompt_text(args, prompt, &begun, &texts)?;
+    let text = prompt_text(args, prompt, &texts)?;
     let ids = tokenizer.encode(&text, !args.chat)?;
     timeline.mark(Mark::PromptEncoded);
     timeline.count(Counter::PromptTokens, ids.len() as u64);
@@ -79,21 +88,15 @@ fn answer(
 }
 
 /// The prompt as the model reads it.
-fn prompt_text(
-    args: &RunArgs,
-    prompt: &str,
-    begun: &Begun,
-    texts: &Texts,
-) -> Result<String, Failure> {
+fn prompt_text(args: &RunArgs, prompt: &str, texts: &Texts) -> Result<String, Failure> {
     if !args.chat {
         return Ok(prompt.to_owned());
     }
     let template =
         ChatTemplate::parse(texts.tokenizer_config.as_deref(), texts.chat_template.as_deref())?;
-    let missing = || Failure::NoChatTemplate { location: begun.location.to_string() };
-    let system = args.system.iter().map(|text| Message::new("system", text));
-    let messages: Vec<_> = system.chain([Message::new("user", prompt)]).collect();
-    Ok(template.ok_or_else(missing)?.render(&messages, true)?)
+    let system = args.system.iter().map(Message::system);
+    let messages: Vec<_> = system.chain([Message::user(prompt)]).collect();
+    Ok(template.render(&messages, true)?)
 }
 
 /// The embedding rows of the prompt's tokens, where the table comes last.

@@ -35,7 +35,6 @@ const FIRST_REQUESTS: usize = 7;
 /// A model that is being loaded.
 pub(crate) struct Begun {
     pub(crate) reader: Reader,
-    pub(crate) location: Location,
     pub(crate) spec: Spec,
     pub(crate) order: StageOrder,
     pub(crate) checkpoint: Checkpoint,
@@ -99,7 +98,6 @@ pub(crate) async fn begin(
     let layers = Layers::start(&reader, &checkpoint, plan, Priority::Weights, timeline)?;
     Ok(Begun {
         reader,
-        location,
         spec,
         order,
         checkpoint,
@@ -195,13 +193,11 @@ async fn read_model(
         }
         config => config?,
     };
-    let spec = Spec::parse(&config).map_err(|source| Failure::Config {
-        location: reader.locate("config.json"),
-        source,
-    })?;
+    let spec = Spec::parse(&config)
+        .map_err(|source| Failure::Config { location: reader.locate("config.json"), source })?;
     timeline.mark(Mark::ConfigRead);
     timeline.describe("architecture", spec.architecture);
-    let checkpoint = heads.await.expect("neither aborted nor panicking")?;
+    let checkpoint = heads.await??;
     Ok(Known { reader, location, config, spec, checkpoint })
 }
 
@@ -219,7 +215,7 @@ async fn read_tokenizer(reader: Reader, timeline: Timeline) -> Result<Tokenizer,
         timeline.mark(Mark::TokenizerReady);
         tokenizer
     });
-    Ok(parsing.await.expect("parsing does not panic")?)
+    Ok(parsing.await??)
 }
 
 /// The optional files, each where it is there: generation_config.json, tokenizer_config.json, chat_template.jinja.
@@ -238,8 +234,7 @@ async fn texts(
     extras: JoinHandle<Result<Extras, StoreError>>,
     config: &[u8],
 ) -> Result<Texts, Failure> {
-    let [generation, tokenizer_config, chat_template] =
-        extras.await.expect("neither aborted nor panicking")?;
+    let [generation, tokenizer_config, chat_template] = extras.await??;
     let generation = GenerationConfig::parse(generation.as_deref(), config)?;
     Ok(Texts { generation, tokenizer_config, chat_template })
 }

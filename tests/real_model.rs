@@ -1,15 +1,21 @@
 //! A published model, from a package registry: SmolLM2-135M-Instruct, as its authors' code has it.
 
+use std::convert::Infallible;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use firstlight_bucket::{Bucket, Objects};
+use firstlight_device::{Cpu, DType, Tensor};
 use firstlight_generate::{ChatTemplate, Message, Tokenizer};
+use firstlight_model::{Decoder, Group, Spec};
 use libtest_mimic::{Arguments, run};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 
 use support::checkpoint::StoredAs;
+use support::engine::{self, Load, group, load, settings};
 use support::needs::{Missing, trial};
+use support::process::Firstlight;
 use support::references::References;
 use support::seaweedfs::SeaweedFs;
 use support::smollm2::{smollm2, smollm2_in_shards};
@@ -30,6 +36,20 @@ fn main() {
         trial("the_tokenizer_gives_the_reference_ids", bf16_folder, |f: PathBuf| tokenizes(&f)),
         trial("the_chat_template_gives_the_reference_prompt", bf16_folder, |f: PathBuf| chats(&f)),
         trial("seaweedfs_serves", SeaweedFs::start, |server: SeaweedFs| serves(&server)),
+        trial("logits_over_bf16_weights_are_the_references", bf16_folder, |folder: PathBuf| {
+            answers(&folder, DType::BF16);
+        }),
+        trial("logits_over_f32_weights_are_the_references", bf16_folder, |folder: PathBuf| {
+            answers(&folder, DType::F32);
+        }),
+        trial("the_binary_writes_the_reference_texts", bf16_folder, |f: PathBuf| writes(&f)),
+        trial(
+            "every_store_gives_the_same_text",
+            everywhere,
+            |(one, shards, server): Everywhere| {
+                same_from_everywhere(&one, &shards, &server);
+            },
+        ),
     ];
     run(&Arguments::from_args(), trials).exit();
 }
@@ -104,6 +124,117 @@ fn chats(folder: &Path) {
     let references = References::read(MODEL);
     let chat = references.items.iter().find(|item| item.chat).expect("one is a chat");
     assert_eq!(prompt, chat.prompt);
+}
+
+/// The largest logits after each prompt, and the 32 tokens that follow, are the references. Those were computed in f32
+/// from the weights of the bf16 folder, so that the same numbers stored in f32 must give them too.
+fn answers(folder: &Path, stored_as: DType) {
+    let runtime = tokio::runtime::Runtime::new().expect("threads");
+    let Load { spec, layers, .. } = runtime.block_on(load(engine::folder(folder)));
+    let layers: Vec<_> =
+        layers.map(|layer| stored(group(layer).expect("it is whole"), stored_as)).collect();
+    for item in &References::read(MODEL).items {
+        let (logits, tokens) = greedy_tokens(&spec, &layers, &item.input_ids);
+        for (id, expected) in item.top8_ids.iter().zip(&item.top8_logits) {
+            let found = logits[*id as usize];
+            let apart = (found - expected).abs();
+            assert!(apart <= 1e-3, "{:?}: {id} has {found}, not {expected}", item.prompt);
+        }
+        assert_eq!(tokens, item.greedy32, "{:?}", item.prompt);
+    }
+}
+
+/// The logits after the prompt, and 32 tokens: as in the references, the end-of-text token is never taken.
+fn greedy_tokens(spec: &Spec, layers: &[Group<Tensor>], ids: &[u32]) -> (Vec<f32>, Vec<u32>) {
+    let groups = layers.iter().map(|group| {
+        Ok::<_, Infallible>(Group { stage: group.stage.clone(), tensors: group.tensors.clone() })
+    });
+    let settings = settings(ids.len() + 32);
+    let mut decoder = Decoder::new(Cpu::new(), spec.clone(), settings, groups).expect("memory");
+    let first = decoder.forward(ids).expect("they are ids");
+    let mut tokens = vec![likeliest(&first, &spec.eos_ids)];
+    while tokens.len() < 32 {
+        let logits = decoder.forward(&tokens[tokens.len() - 1..]).expect("it is an id");
+        tokens.push(likeliest(&logits, &spec.eos_ids));
+    }
+    (first, tokens)
+}
+
+fn likeliest(logits: &[f32], never: &[u32]) -> u32 {
+    assert!(logits.iter().all(|logit| logit.is_finite()));
+    let ids = (0_u32..).zip(logits).filter(|(id, _)| !never.contains(id));
+    ids.max_by(|a, b| a.1.total_cmp(b.1)).expect("a vocabulary").0
+}
+
+/// A layer of the same numbers, stored in another way.
+fn stored(mut group: Group<Tensor>, as_dtype: DType) -> Group<Tensor> {
+    for tensor in group.tensors.values_mut().filter(|tensor| tensor.dtype() != as_dtype) {
+        assert_eq!((tensor.dtype(), as_dtype), (DType::BF16, DType::F32), "a bf16 is half an f32");
+        let mut bytes = vec![0; tensor.bytes().len() * 2];
+        for (float, half) in
+            bytes.as_chunks_mut::<4>().0.iter_mut().zip(tensor.bytes().as_chunks::<2>().0)
+        {
+            *float = [0, 0, half[0], half[1]];
+        }
+        let shape = tensor.shape().to_vec();
+        *tensor = Tensor::from_bytes(bytes.into(), DType::F32, shape).expect("the same shape");
+    }
+    group
+}
+
+/// The real binary, greedy, on a folder: the text that the authors' code writes, up to where the model ends it.
+fn writes(folder: &Path) {
+    let mut whole = 0;
+    for item in References::read(MODEL).items {
+        let text = greedy(folder.to_str().expect("UTF-8"), &item.prompt, []);
+        let text = text.strip_suffix('\n').expect("a line's end behind the answer");
+        assert!(item.greedy32_text.starts_with(text), "{:?}: {text:?}", item.prompt);
+        assert!(text.len() > 10, "{:?}: {text:?}", item.prompt);
+        whole += usize::from(item.greedy32_text == text);
+    }
+    assert!(whole >= 2, "{whole} answers of 32 tokens");
+}
+
+fn greedy<const N: usize>(
+    model: &str,
+    prompt: &str,
+    environment: [(&'static str, String); N],
+) -> String {
+    let run = Firstlight::new(["run", model, "-", "--temperature=0", "--max-tokens=32"]);
+    let run = run.envs(environment).input(prompt.as_bytes());
+    run.run().success().stdout
+}
+
+type Everywhere = (PathBuf, PathBuf, SeaweedFs);
+
+fn everywhere() -> Result<Everywhere, Missing> {
+    Ok((bf16_folder()?, smollm2_in_shards(StoredAs::Bf16, 3)?, SeaweedFs::start()?))
+}
+
+/// One text from a folder, from the embedded server, from SeaweedFS; from one file and from three shards.
+fn same_from_everywhere(one: &Path, shards: &Path, weed: &SeaweedFs) {
+    let prompt = "Once upon a time";
+    let expected = greedy(one.to_str().expect("UTF-8"), prompt, []);
+    assert!(expected.len() > 50, "{expected:?}");
+    let objects = Objects::new();
+    for (prefix, folder) in [("one", one), ("shards", shards)] {
+        objects.serve_folder("models", &format!("{prefix}/"), folder).expect("it is there");
+        weed.upload(folder, "models", prefix).expect("it takes files");
+    }
+    let bucket = Bucket::builder().objects(objects).start_on_own_thread("127.0.0.1:0");
+    let bucket = bucket.expect("a port");
+    let embedded = || {
+        [
+            ("AWS_ENDPOINT_URL", bucket.endpoint()),
+            ("AWS_ACCESS_KEY_ID", bucket.access_key().into()),
+            ("AWS_SECRET_ACCESS_KEY", bucket.secret_key().into()),
+            ("AWS_REGION", bucket.region().into()),
+        ]
+    };
+    for model in ["s3://models/one", "s3://models/shards"] {
+        assert_eq!(greedy(model, prompt, embedded()), expected, "{model}, embedded");
+        assert_eq!(greedy(model, prompt, weed.environment()), expected, "{model}, SeaweedFS");
+    }
 }
 
 fn serves(server: &SeaweedFs) {

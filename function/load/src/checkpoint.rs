@@ -43,7 +43,7 @@ impl Checkpoint {
                 Self::new(vec![shard], None)?
             }
             Err(Error::Store(missing)) if may_be_missing(&missing) => {
-                let index = index.await.expect("neither aborted nor panicking");
+                let index = index.await.map_err(|_| cancelled())?;
                 sharded(reader, missing, index, timeline).await?
             }
             Err(error) => return Err(error),
@@ -83,7 +83,7 @@ async fn sharded(
     }
     let mut found = Vec::with_capacity(tasks.len());
     while let Some(shard) = tasks.join_next().await {
-        found.push(shard.expect("neither aborted nor panicking")?);
+        found.push(shard.map_err(|_| cancelled())??);
     }
     found.sort_by_key(|(at, _)| *at);
     Checkpoint::new(found.into_iter().map(|(_, shard)| shard).collect(), Some(&index))
@@ -110,6 +110,11 @@ async fn open_shard(
             }
         }
     }
+}
+
+/// A task that ended by no fault of its own.
+fn cancelled() -> Error {
+    Error::Cancelled { stage: "the headers".into() }
 }
 
 /// Where listing is not allowed, S3 answers 403 for what is not there.

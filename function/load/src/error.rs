@@ -15,7 +15,7 @@ pub enum Error {
     /// There are no weights in a format that is read.
     #[error(
         "`{location}` holds no weights: neither `model.safetensors` nor `model.safetensors.index.json` is there\
-         \n  hint: check the model's location; it must hold the files of a Hugging Face repository, flat"
+         \nhint: check the model's location; it must hold the files of a Hugging Face repository, flat"
     )]
     NoWeights {
         /// Where they were looked for.
@@ -24,7 +24,7 @@ pub enum Error {
     /// The weights are there, but in a format that can run code when it is read.
     #[error(
         "`{object}` is a pickle checkpoint, and there is no safetensors beside it; pickle is never loaded: reading it \
-         can run any code\n  hint: convert it where that is acceptable: python -c \"from transformers import \
+         can run any code\nhint: convert it where that is acceptable: python -c \"from transformers import \
          AutoModelForCausalLM as M; M.from_pretrained('IN', weights_only=True).save_pretrained('OUT')\""
     )]
     Pickle {
@@ -32,9 +32,9 @@ pub enum Error {
         object: String,
     },
     /// The loading tasks ended without an answer: the runtime is being shut down.
-    #[error("the load was cancelled before `{stage}` was complete")]
+    #[error("the load ended before {stage} was complete")]
     Cancelled {
-        /// The stage that was waited for.
+        /// The stage that was waited for, or the headers.
         stage: String,
     },
 }

@@ -1,13 +1,12 @@
 //! Ranges from the wire to their places in one arena.
 //!
-//! A dispatcher takes a turn of the reader for each fetch, in the plan's order, and lets a task carry it out; the task
-//! sends the filled regions to whoever pulls the layers, where they become tensors once their stage is complete. Another
-//! thread faults the arena's pages in, in the same order, ahead of the bytes.
+//! As many tasks as ranges may be in flight take the fetches in the plan's order and send the filled regions to whoever
+//! pulls the layers, where they become tensors once their stage is complete. Another thread faults the arena's pages in, in the same order, ahead of the bytes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use firstlight_device::{Arena, Region, Tensor};
@@ -28,7 +27,7 @@ pub(crate) struct Stream {
     arrivals: Receiver<Result<Arrival, Error>>,
     /// Stages by the number they have in the plan, for arrivals that are ahead of the one that is waited for.
     ahead: HashMap<usize, Vec<Arrival>>,
-    dispatcher: AbortHandle,
+    fetching: AbortHandle,
     timeline: Timeline,
 }
 
@@ -58,24 +57,19 @@ impl Stream {
         let jobs = jobs(&arena, &plan)?;
         populate_ahead(&arena, plan.arena_bytes);
         let (sender, arrivals) = channel();
-        let dispatcher = Dispatcher {
+        let fetching = Fetching {
             reader,
             objects,
             priority,
             names: plan.stages.iter().map(|stage| stage.name.as_str().into()).collect(),
+            jobs: Mutex::new(jobs),
             timeline: timeline.clone(),
         };
-        let dispatcher = tokio::spawn(dispatcher.run(jobs, sender)).abort_handle();
+        let fetching = tokio::spawn(fetching.run(sender)).abort_handle();
         let stages = plan.stages.into_iter().enumerate();
         let stages: Vec<_> = stages.map(|(number, plan)| Assembly { number, plan }).collect();
         let timeline = timeline.clone();
-        Ok(Self {
-            stages: stages.into_iter(),
-            arrivals,
-            ahead: HashMap::new(),
-            dispatcher,
-            timeline,
-        })
+        Ok(Self { stages: stages.into_iter(), arrivals, ahead: HashMap::new(), fetching, timeline })
     }
 
     /// The next stage, as soon as all of its fetches have arrived.
@@ -110,7 +104,7 @@ impl Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        self.dispatcher.abort();
+        self.fetching.abort();
     }
 }
 
@@ -121,7 +115,7 @@ struct Job {
 }
 
 /// Cuts the arena into the places of all fetches.
-fn jobs(arena: &Arc<Arena>, plan: &Plan) -> Result<Vec<Job>, Error> {
+fn jobs(arena: &Arc<Arena>, plan: &Plan) -> Result<VecDeque<Job>, Error> {
     let places = plan.fetches.iter().flat_map(|fetch| &fetch.places);
     let ranges: Vec<Range<u64>> = places
         .map(|place| place.arena..place.arena + (place.source.end - place.source.start))
@@ -147,37 +141,48 @@ fn populate_ahead(arena: &Arc<Arena>, bytes: u64) {
     });
 }
 
-struct Dispatcher {
+/// What the tasks that fetch share.
+struct Fetching {
     reader: Reader,
     objects: Vec<Object>,
     priority: Priority,
     names: Vec<Arc<str>>,
+    jobs: Mutex<VecDeque<Job>>,
     timeline: Timeline,
 }
 
-impl Dispatcher {
-    /// Carries out all jobs. The first failure is sent on, and ends the rest when the receiver is dropped.
-    async fn run(self, jobs: Vec<Job>, sender: Sender<Result<Arrival, Error>>) {
+impl Fetching {
+    /// Carries out all jobs: as many tasks as may be in flight, each with the next job in the plan's order. A failure is
+    /// sent on, and ends the rest when the receiver is dropped.
+    async fn run(self, sender: Sender<Result<Arrival, Error>>) {
+        let shared = Arc::new(self);
         let mut tasks = JoinSet::new();
-        for job in jobs {
-            let turn = self.reader.turn(self.priority).await;
-            let (reader, sender) = (self.reader.clone(), sender.clone());
-            let object = self.objects[job.fetch.shard].clone();
-            let stage = Arc::clone(&self.names[job.fetch.stage]);
-            let timeline = self.timeline.clone();
-            tasks.spawn(async move {
-                let Job { fetch, regions } = job;
-                let places = Places::new(&fetch.places, regions);
-                let filled = reader.fetch(turn, &object, fetch.range.clone(), &stage, places).await;
-                let arrival = filled.map(|filled| arrival(&fetch, filled, timeline.now()));
-                // Nobody listens any more: the load was given up.
-                let _ = sender.send(arrival.map_err(Error::from));
-            });
+        for _ in 0..shared.reader.in_flight(shared.priority) {
+            let (shared, sender) = (Arc::clone(&shared), sender.clone());
+            tasks.spawn(async move { shared.work(&sender).await });
         }
         while tasks.join_next().await.is_some() {}
-        if self.priority == Priority::Weights {
-            self.timeline.mark(Mark::LastWeightByte);
+        if shared.priority == Priority::Weights {
+            shared.timeline.mark(Mark::LastWeightByte);
         }
+    }
+
+    async fn work(&self, sender: &Sender<Result<Arrival, Error>>) {
+        loop {
+            let turn = self.reader.turn(self.priority).await;
+            let Some(Job { fetch, regions }) = self.next_job() else { return };
+            let (object, stage) = (&self.objects[fetch.shard], &self.names[fetch.stage]);
+            let places = Places::new(&fetch.places, regions);
+            let range = fetch.range.clone();
+            let filled = self.reader.fetch(turn, object, range, stage, places).await;
+            let arrival = filled.map(|filled| arrival(&fetch, filled, self.timeline.now()));
+            // Nobody listens any more: the load was given up.
+            let _ = sender.send(arrival.map_err(Error::from));
+        }
+    }
+
+    fn next_job(&self) -> Option<Job> {
+        self.jobs.lock().expect("no holder panics").pop_front()
     }
 }
 

@@ -7,7 +7,7 @@ use std::ops::Range;
 pub enum Error {
     /// The argument is not a location.
     #[error(
-        "`{text}` is not a model's location: {reason}\n  hint: s3://bucket/prefix, https://host/path/, \
+        "`{text}` is not a model's location: {reason}\nhint: s3://bucket/prefix, https://host/path/, \
          hf://owner/name[@revision], or a folder"
     )]
     Location {
@@ -36,7 +36,7 @@ pub enum Error {
     },
     /// No bucket of that name.
     #[error(
-        "the bucket of `{object}` does not exist\n  hint: check the bucket's name and the endpoint or account"
+        "the bucket of `{object}` does not exist\nhint: check the bucket's name and the endpoint or account"
     )]
     NoBucket {
         /// The object's full name.
@@ -56,7 +56,7 @@ pub enum Error {
     },
     /// There is nothing to sign a request with.
     #[error(
-        "no credentials to read `{object}` with: {reason}\n  hint: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, \
+        "no credentials to read `{object}` with: {reason}\nhint: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, \
          AWS_PROFILE, or a role (for SSO: `eval \"$(aws configure export-credentials --format env)\"`); \
          a public bucket is read with --s3-anonymous"
     )]
@@ -68,7 +68,7 @@ pub enum Error {
     },
     /// The bucket lives in another region than the request was signed for.
     #[error(
-        "the bucket of `{object}` is in region {}, not `{asked}`\n  hint: set AWS_REGION{}",
+        "the bucket of `{object}` is in region {}, not `{asked}`\nhint: set AWS_REGION{}",
         .found.as_deref().map_or("another".into(), |region| format!("`{region}`")),
         .found.as_deref().map_or(String::new(), |region| format!("={region}"))
     )]
@@ -82,7 +82,7 @@ pub enum Error {
     },
     /// The object was replaced after the load was planned.
     #[error(
-        "`{object}` was replaced while it was read: planned for {planned}, found {found}\n  hint: start again; \
+        "`{object}` was replaced while it was read: planned for {planned}, found {found}\nhint: start again; \
          write new versions of a model under a new prefix"
     )]
     Changed {
@@ -95,7 +95,7 @@ pub enum Error {
     },
     /// The server answers, but not with the range.
     #[error(
-        "`{object}`: asked for bytes {}..{}, the server answered {status}{}\n  hint: the server must answer range \
+        "`{object}`: asked for bytes {}..{}, the server answered {status}{}\nhint: the server must answer range \
          requests with 206",
         range.start, range.end,
         .found.as_deref().map_or(String::new(), |found| format!(" with `Content-Range: {found}`"))
@@ -173,9 +173,9 @@ pub enum Error {
         source: std::io::Error,
     },
     /// Every attempt failed.
-    #[error("gave up after {attempts} attempts without a byte of progress: {last}")]
+    #[error("gave up after {attempts} attempts: {last}")]
     GaveUp {
-        /// Attempts since the last byte of progress.
+        /// Attempts altogether.
         attempts: u32,
         /// The last one's failure.
         last: Box<Error>,
@@ -209,5 +209,5 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
 }
 
 fn hint_line(hint: Option<&str>) -> String {
-    hint.map_or(String::new(), |hint| format!("\n  hint: {hint}"))
+    hint.map_or(String::new(), |hint| format!("\nhint: {hint}"))
 }

@@ -75,9 +75,11 @@ impl Folder {
             let (file, name, range) = (Arc::clone(&file), Arc::clone(&name), range.clone());
             async move {
                 let len = READ_BYTES.min(range.end.checked_sub(at).filter(|left| *left > 0)?);
+                let object = name.to_string();
                 let read = tokio::task::spawn_blocking(move || pread(&file, at, len, &name, range));
-                let read = read.await.expect("reading does not panic");
-                Some((read, at + len))
+                // A runtime that is being shut down ends tasks that had not begun.
+                let ended = |error| Error::File { object, source: io::Error::other(error) };
+                Some((read.await.map_err(ended).and_then(|read| read), at + len))
             }
         })
         .boxed()

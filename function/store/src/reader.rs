@@ -83,6 +83,15 @@ impl Reader {
         self.shared.wire.store.locate(key)
     }
 
+    /// How many ranges of a priority are in flight at most.
+    #[must_use]
+    pub fn in_flight(&self, priority: Priority) -> usize {
+        match priority {
+            Priority::Weights => self.shared.limits.in_flight.max(1),
+            Priority::Urgent => URGENT_IN_FLIGHT,
+        }
+    }
+
     /// Bytes of weights that have landed so far, for a progress bar.
     #[must_use]
     pub fn landed_bytes(&self) -> u64 {
@@ -274,7 +283,7 @@ impl Pauses {
         }
         self.in_a_row = if progress { 1 } else { self.in_a_row + 1 };
         if self.in_a_row >= self.allowed || self.attempt >= self.allowed * ATTEMPTS_WITH_PROGRESS {
-            return Err(Error::GaveUp { attempts: self.in_a_row, last: Box::new(error) });
+            return Err(Error::GaveUp { attempts: self.attempt, last: Box::new(error) });
         }
         self.attempt += 1;
         let due = PAUSE * 2_u32.pow((self.in_a_row - 1).min(6));
@@ -304,7 +313,7 @@ mod tests {
         assert!(pauses.after(broken(), true).is_ok());
         assert!(pauses.after(broken(), false).is_ok());
         let gave_up = pauses.after(broken(), false).unwrap_err();
-        assert!(matches!(gave_up, Error::GaveUp { attempts: 3, .. }), "{gave_up}");
+        assert!(matches!(gave_up, Error::GaveUp { attempts: 5, .. }), "{gave_up}");
     }
 
     #[test]

@@ -1,0 +1,206 @@
+//! From a store into memory, beside a plain `recv` into the same memory: what the HTTP client, the signatures and the
+//! page faults cost on top of the copy that nobody can save.
+//!
+//! The server is a second process (this program with `--serve`), so that the CPU time of this one is the client's. All
+//! readers take 8 MiB ranges over 8 connections of loopback. Expected: `recv` about 0.27 CPU-s/GiB without page faults;
+//! the loader, page faults included, at most 0.45.
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a program for developers")]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use criterion::{BenchmarkId, Criterion, Throughput};
+use firstlight_bucket::{Bucket, Objects};
+use firstlight_device::{Arena, Region};
+use firstlight_store::{Limits, Location, Priority, Reader, Settings, Sink, connect};
+use firstlight_timeline::Timeline;
+use rustix::time::{ClockId, clock_gettime};
+
+const SIZE: u64 = 512 << 20;
+const RANGE: u64 = 8 << 20;
+const CONNECTIONS: usize = 8;
+
+fn main() {
+    if std::env::args().any(|arg| arg == "--serve") {
+        return serve();
+    }
+    let server = Server::start();
+    if std::env::args().any(|arg| arg == "--test") {
+        assert_eq!(recv(&server), SIZE);
+        assert_eq!(load(&server), SIZE);
+        println!("store: both readers got {SIZE} bytes");
+        return;
+    }
+    print_cpu(&server);
+    let mut criterion = Criterion::default().configure_from_args();
+    let mut group = criterion.benchmark_group("store to memory");
+    group.throughput(Throughput::Bytes(SIZE)).sample_size(10);
+    group.measurement_time(Duration::from_secs(8));
+    group.bench_function(BenchmarkId::from_parameter("recv"), |b| b.iter(|| recv(&server)));
+    group.bench_function(BenchmarkId::from_parameter("loader"), |b| b.iter(|| load(&server)));
+    group.finish();
+}
+
+/// CPU seconds a GiB of this process, the two readers in turn, medians of five.
+fn print_cpu(server: &Server) {
+    let figures = |read: fn(&Server) -> u64| {
+        let (cpu, started) = (cpu_s(), Instant::now());
+        let gib = read(server) as f64 / f64::from(1 << 30);
+        ((cpu_s() - cpu) / gib, gib / started.elapsed().as_secs_f64())
+    };
+    let (mut plain, mut loader) = (Vec::new(), Vec::new());
+    for _ in 0..5 {
+        plain.push(figures(recv));
+        loader.push(figures(load));
+    }
+    println!("{:<28} {:>10} {:>8}", "512 MiB over loopback HTTP", "CPU-s/GiB", "GiB/s");
+    for (name, mut runs) in
+        [("recv, memory touched before", plain), ("loader, page faults included", loader)]
+    {
+        runs.sort_by(|a, b| a.0.total_cmp(&b.0));
+        println!("{name:<28} {:>10.3} {:>8.2}", runs[2].0, runs[2].1);
+    }
+}
+
+fn cpu_s() -> f64 {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+}
+
+/// The floor: unsigned requests on blocking sockets, the body received into memory that is already there.
+fn recv(server: &Server) -> u64 {
+    let next = Arc::new(AtomicU64::new(0));
+    let threads: Vec<_> = (0..CONNECTIONS)
+        .map(|_| {
+            let (next, address) = (Arc::clone(&next), server.address.clone());
+            thread::spawn(move || {
+                let mut socket = TcpStream::connect(&address).unwrap();
+                let mut memory = vec![1_u8; usize::try_from(RANGE).unwrap()];
+                let mut received = 0;
+                loop {
+                    let start = next.fetch_add(RANGE, Ordering::Relaxed);
+                    if start >= SIZE {
+                        return received;
+                    }
+                    receive(&mut socket, &address, start, &mut memory);
+                    received += RANGE;
+                }
+            })
+        })
+        .collect();
+    threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+}
+
+fn receive(socket: &mut TcpStream, address: &str, start: u64, memory: &mut [u8]) {
+    let end = start + RANGE - 1;
+    let request = format!(
+        "GET /bench/object HTTP/1.1\r\nHost: {address}\r\nRange: bytes={start}-{end}\r\n\r\n"
+    );
+    socket.write_all(request.as_bytes()).unwrap();
+    let mut head = Vec::new();
+    let mut piece = [0; 4096];
+    let body = loop {
+        let n = socket.read(&mut piece).unwrap();
+        assert!(n > 0, "the server hung up");
+        head.extend_from_slice(&piece[..n]);
+        if let Some(at) = head.windows(4).position(|four| four == b"\r\n\r\n") {
+            break at + 4;
+        }
+    };
+    assert!(head.starts_with(b"HTTP/1.1 206"), "{}", String::from_utf8_lossy(&head[..body]));
+    let early = head.len() - body;
+    memory[..early].copy_from_slice(&head[body..]);
+    socket.read_exact(&mut memory[early..]).unwrap();
+}
+
+/// What a cold start does: signed requests, ranges into the regions of one fresh arena that is faulted in ahead.
+fn load(server: &Server) -> u64 {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let settings = Settings {
+            s3_endpoint: Some(format!("http://{}", server.address)),
+            s3_keys: Some(("firstlight".into(), "firstlight-secret".into())),
+            ..Settings::default()
+        };
+        let location: Location = "s3://bench".parse().unwrap();
+        let store = connect(&location, &settings).await.unwrap();
+        let limits = Limits { in_flight: CONNECTIONS, ..Limits::default() };
+        let reader = Reader::new(store, limits, Timeline::start(None));
+        let (object, _) = reader.open("object", 16).await.unwrap();
+        let arena = Arena::new(SIZE).unwrap();
+        let ranges: Vec<_> = (0..SIZE / RANGE).map(|i| i * RANGE..(i + 1) * RANGE).collect();
+        let regions = arena.carve(&ranges).unwrap();
+        let ahead = Arc::clone(&arena);
+        let populate = thread::spawn(move || {
+            (0..SIZE / RANGE).all(|i| ahead.populate(i * RANGE..(i + 1) * RANGE))
+        });
+        let mut tasks = tokio::task::JoinSet::new();
+        for (range, region) in ranges.into_iter().zip(regions) {
+            let turn = reader.turn(Priority::Weights).await;
+            let (reader, object) = (reader.clone(), object.clone());
+            tasks.spawn(async move {
+                let place = Place { start: range.start, region };
+                let filled = reader.fetch(turn, &object, range, &Arc::from("bench"), place).await;
+                filled.unwrap().region.len()
+            });
+        }
+        let mut landed = 0;
+        while let Some(bytes) = tasks.join_next().await {
+            landed += bytes.unwrap();
+        }
+        populate.join().unwrap();
+        landed
+    })
+}
+
+struct Place {
+    start: u64,
+    region: Region,
+}
+
+impl Sink for Place {
+    fn write(&mut self, at: u64, bytes: &[u8]) {
+        self.region.write(at - self.start, bytes);
+    }
+}
+
+struct Server {
+    child: Child,
+    address: String,
+}
+
+impl Server {
+    fn start() -> Self {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .arg("--serve")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut address = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut address).unwrap();
+        Self { child, address: address.trim().to_owned() }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// Serves until standard input ends, which it does when the parent does.
+fn serve() {
+    let objects = Objects::new();
+    objects.insert("bench", "object", vec![7_u8; usize::try_from(SIZE).unwrap()]);
+    let server = Bucket::builder().objects(objects).allow_anonymous(true);
+    let server = server.start_on_own_thread("127.0.0.1:0").unwrap();
+    println!("{}", server.addr());
+    drop(std::io::stdin().read(&mut [0]));
+}

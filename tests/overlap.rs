@@ -1,0 +1,130 @@
+//! The overlap is real: a layer is computed while later ones have not arrived. Proved by order, not by a clock: the last
+//! range is held back until the model has asked for its second layer, so that a loader that waits for everything, or a
+//! model that does, never ends.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod support;
+
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use firstlight_device::Cpu;
+use firstlight_load::Checkpoint;
+use firstlight_model::Decoder;
+use firstlight_store::folder::Folder;
+use firstlight_store::{Chunks, Error, Limits, Object, Opened, Reader, Store};
+use firstlight_timeline::{Lane, Mark, Timeline};
+use support::engine::{Load, folder, group, load, settings};
+use tokio::sync::Semaphore;
+
+/// A folder whose last byte cannot be read before the gate is open, and which cannot be mapped.
+struct Gated {
+    folder: Folder,
+    /// Reads that reach to this byte wait.
+    last_byte: u64,
+    gate: Arc<Semaphore>,
+}
+
+#[async_trait]
+impl Store for Gated {
+    fn locate(&self, key: &str) -> String {
+        self.folder.locate(key)
+    }
+
+    async fn open(&self, key: &str, head_bytes: u64) -> Result<Opened, Error> {
+        self.folder.open(key, head_bytes).await
+    }
+
+    async fn read(&self, object: &Object, range: Range<u64>) -> Result<Chunks, Error> {
+        if range.contains(&self.last_byte) {
+            self.gate.acquire().await.unwrap().forget();
+        }
+        self.folder.read(object, range).await
+    }
+}
+
+fn demo_model() -> Folder {
+    folder(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/demo-model"))
+}
+
+const IDS: [u32; 5] = [0, 1008, 1108, 260, 535];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn layers_are_computed_before_the_last_range_has_arrived() {
+    let gate = Arc::new(Semaphore::new(0));
+    // The final norm is the last stage's only tensor: the range that ends the load.
+    let store =
+        Gated { folder: demo_model(), last_byte: last_byte().await, gate: Arc::clone(&gate) };
+    let Load { spec, layers, timeline } = load(store).await;
+    let computing = layers.computing();
+    let clock = timeline.clone();
+    let layers = layers.map(move |layer| {
+        let layer = group(layer)?;
+        if layer.stage == "layer 1" {
+            assert_eq!(clock.marked(Mark::LastWeightByte), None, "the last range is held back");
+            gate.add_permits(1);
+        }
+        Ok::<_, firstlight_load::Error>(layer)
+    });
+    let forward = tokio::task::spawn_blocking(move || {
+        let mut decoder = Decoder::new(Cpu::new(), spec, settings(64), layers).unwrap();
+        decoder.forward(&IDS).unwrap()
+    });
+    let logits = tokio::time::timeout(Duration::from_mins(1), forward).await.unwrap().unwrap();
+    computing.end();
+    assert_eq!(logits.len(), 2048);
+
+    let report = timeline.report();
+    let computed =
+        report.spans.iter().find(|span| span.lane == Lane::Compute && span.label == "layer 0");
+    let last = report.fetches.iter().map(|fetch| fetch.done_ms).fold(0.0, f64::max);
+    assert!(computed.unwrap().to_ms < last, "layer 0 is computed before the last range arrived");
+}
+
+/// The last byte of the final norm.
+async fn last_byte() -> u64 {
+    let reader = Reader::new(Arc::new(demo_model()), Limits::default(), Timeline::start(None));
+    let checkpoint = Checkpoint::open(&reader, &Timeline::start(None)).await.unwrap();
+    let (_, norm) = checkpoint.manifest.get("model.norm.weight").unwrap();
+    norm.range.end - 1
+}
+
+/// A store that hides that it can be mapped.
+struct Unmapped(Folder);
+
+#[async_trait]
+impl Store for Unmapped {
+    fn locate(&self, key: &str) -> String {
+        self.0.locate(key)
+    }
+
+    async fn open(&self, key: &str, head_bytes: u64) -> Result<Opened, Error> {
+        self.0.open(key, head_bytes).await
+    }
+
+    async fn read(&self, object: &Object, range: Range<u64>) -> Result<Chunks, Error> {
+        self.0.read(object, range).await
+    }
+}
+
+/// The bits of the logits of a load through `store`.
+async fn logits(store: impl Store) -> Vec<u32> {
+    let Load { spec, layers, .. } = load(store).await;
+    let forward = tokio::task::spawn_blocking(move || {
+        let groups = layers.map(group);
+        let mut decoder = Decoder::new(Cpu::new(), spec, settings(64), groups).unwrap();
+        decoder.forward_all(&IDS).unwrap()
+    });
+    forward.await.unwrap().into_iter().map(f32::to_bits).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_streamed_load_is_the_mapped_load_bit_for_bit() {
+    let mapped = logits(demo_model()).await;
+    let streamed = logits(Unmapped(demo_model())).await;
+    assert!(mapped == streamed);
+    assert!(mapped.iter().any(|bits| f32::from_bits(*bits) > 1.0), "they are logits");
+}
