@@ -193,7 +193,7 @@ impl Report {
         self.ttft_over_floor = self.ttft_ms.zip(self.floor_ms).and_then(|(a, b)| quotient(a, b));
         self.split = self.split_ttft();
         self.network_busy_ms = busy_ms(&self.fetches);
-        let bytes: u64 = self.fetches.iter().map(|fetch| fetch.bytes).sum();
+        let bytes = self.fetches.iter().fold(0_u64, |sum, fetch| sum.saturating_add(fetch.bytes));
         self.gb_per_s = quotient(bytes as f64 / 1e6, self.network_busy_ms);
         self.tokens_per_s = self.decode_rate();
     }
@@ -281,4 +281,94 @@ fn quotient(a: f64, b: f64) -> Option<f64> {
 /// Milliseconds to the microsecond.
 fn round3(ms: f64) -> f64 {
     (ms * 1e3).round() / 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Timeline;
+
+    const fn at(ms: u64) -> At {
+        At::from_ns(ms * 1_000_000)
+    }
+
+    fn fetch(requested: At, done: At, bytes: u64) -> FetchRecord {
+        FetchRecord {
+            object: "model.safetensors".into(),
+            range: 0..bytes,
+            stage: "layer 0".into(),
+            requested,
+            first_byte: Some(requested),
+            done,
+            bytes,
+            attempt: 1,
+            hedge: false,
+            outcome: Outcome::Complete,
+        }
+    }
+
+    #[test]
+    fn the_figures_follow_from_marks_and_counts() {
+        let timeline = Timeline::start(None);
+        timeline.set_link(1_000_000);
+        timeline.count(Counter::WeightBytes, 800_000);
+        timeline.count(Counter::Tokens, 11);
+        for (mark, ms) in [
+            (Mark::FirstWeightByte, 150),
+            (Mark::LastWeightByte, 980),
+            (Mark::FirstToken, 1_000),
+            (Mark::LastToken, 1_500),
+        ] {
+            timeline.mark_at(mark, at(ms));
+        }
+        let report = timeline.report();
+        assert_eq!(report.ttft_ms, Some(1_000.0));
+        assert_eq!(report.floor_ms, Some(800.0));
+        assert_eq!(report.ttft_over_floor, Some(1.25));
+        assert_eq!(report.tokens_per_s, Some(20.0));
+        let split = Split {
+            before_first_weight_byte_ms: 150.0,
+            streaming_ms: 830.0,
+            after_last_weight_byte_ms: 20.0,
+        };
+        assert_eq!(report.split, Some(split));
+    }
+
+    #[test]
+    fn the_network_is_busy_while_any_request_is_open() {
+        let timeline = Timeline::start(None);
+        timeline.fetch(fetch(at(50), at(60), 1_000_000));
+        timeline.fetch(fetch(at(10), at(20), 500_000));
+        timeline.fetch(fetch(at(12), at(15), 0));
+        timeline.fetch(fetch(at(15), at(30), 1_500_000));
+        let report = timeline.report();
+        assert!((report.network_busy_ms - 30.0).abs() < 1e-9);
+        assert_eq!(report.gb_per_s, Some(0.1));
+        let requested: Vec<_> = report.fetches.iter().map(|fetch| fetch.requested_ms).collect();
+        assert_eq!(requested, [10.0, 12.0, 15.0, 50.0]);
+    }
+
+    #[test]
+    fn what_cannot_be_known_is_not_said() {
+        let timeline = Timeline::start(None);
+        timeline.set_link(1_000_000);
+        timeline.mark_at(Mark::FirstToken, at(0));
+        timeline.mark_at(Mark::LastToken, at(0));
+        timeline.count(Counter::Tokens, 1);
+        let report = timeline.report();
+        assert_eq!((report.floor_ms, report.ttft_over_floor), (None, None));
+        assert_eq!((report.gb_per_s, report.tokens_per_s), (None, None));
+        assert_eq!(report.split, None);
+    }
+
+    #[test]
+    fn the_ways_to_main_and_after_the_first_token_are_spans() {
+        let timeline = Timeline::start(None);
+        timeline.mark_at(Mark::Main, at(2));
+        timeline.mark_at(Mark::FirstToken, at(9));
+        timeline.mark_at(Mark::LastToken, at(12));
+        let spans = timeline.report().spans;
+        let spans: Vec<_> = spans.iter().map(|s| (&*s.label, s.from_ms, s.to_ms)).collect();
+        assert_eq!(spans, [("exec", 0.0, 2.0), ("decode", 9.0, 12.0)]);
+    }
 }

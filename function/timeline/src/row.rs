@@ -131,7 +131,7 @@ impl Row {
         if fetch.first_byte_ms.is_some() {
             self.bars.push(Bar { kind: Kind::Receive, from_ms: first_ms, to_ms: fetch.done_ms });
         }
-        self.bytes += fetch.bytes;
+        self.bytes = self.bytes.saturating_add(fetch.bytes);
         self.requests += 1;
         self.hedges += u64::from(fetch.hedge);
         let again = matches!(fetch.outcome, Outcome::Retried(_) | Outcome::Stalled);
@@ -152,7 +152,7 @@ impl Row {
         let mut merged = first.clone();
         for row in rest {
             merged.bars.extend_from_slice(&row.bars);
-            merged.bytes += row.bytes;
+            merged.bytes = merged.bytes.saturating_add(row.bytes);
             merged.requests += row.requests;
             merged.retries += row.retries;
             merged.hedges += row.hedges;

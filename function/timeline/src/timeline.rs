@@ -243,3 +243,74 @@ const SPANS_MAX: usize = 8_192;
 
 /// 70 GB in ranges of 8 MiB are 8,345 fetches; twice that leaves room for retries: 3 MB.
 const FETCHES_MAX: usize = 16_384;
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn the_parents_clock_is_t0_unless_it_lies_in_the_future() {
+        let hour_ns = 3_600_000_000_000;
+        let now_ns = Timeline::monotonic_ns();
+        let told = Timeline::start(Some(now_ns - 7_000_000));
+        assert!(told.now() >= At::from_ns(7_000_000));
+        let told_wrongly = Timeline::start(Some(now_ns + hour_ns));
+        assert!(told_wrongly.now() < At::from_ns(hour_ns));
+    }
+
+    #[test]
+    fn the_first_time_of_a_mark_wins() {
+        let timeline = Timeline::start(None);
+        assert_eq!(timeline.marked(Mark::FirstByte), None);
+        timeline.mark_at(Mark::FirstByte, At::from_ns(5));
+        timeline.mark_at(Mark::FirstByte, At::from_ns(3));
+        timeline.mark(Mark::FirstByte);
+        assert_eq!(timeline.marked(Mark::FirstByte), Some(At::from_ns(5)));
+        assert_eq!(timeline.marked(Mark::FirstToken), None);
+    }
+
+    #[test]
+    fn counts_of_all_threads_add_up() {
+        let timeline = Timeline::start(None);
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| (0..1_000).for_each(|_| timeline.count(Counter::Requests, 2)));
+            }
+        });
+        assert_eq!(timeline.counted(Counter::Requests), 8_000);
+        assert_eq!(timeline.report().counter(Counter::Requests), 8_000);
+    }
+
+    #[test]
+    fn a_span_is_noted_once_when_it_ends_and_carries_its_bytes() {
+        let timeline = Timeline::start(None);
+        let dropped = timeline.span(Lane::Boot, "runtime");
+        assert!(timeline.report().spans.is_empty());
+        drop(dropped);
+        timeline.span(Lane::Verify, "headers").bytes(77).end();
+        let spans = timeline.report().spans;
+        let noted: Vec<_> = spans.iter().map(|span| (&*span.label, span.bytes)).collect();
+        assert_eq!(noted, [("runtime", None), ("headers", Some(77))]);
+        assert!(spans.iter().all(|span| span.from_ms <= span.to_ms));
+    }
+
+    #[test]
+    fn what_has_no_room_is_counted() {
+        let timeline = Timeline::start(None);
+        for _ in 0..SPANS_MAX + 3 {
+            timeline.record(Lane::Compute, "layer 0", At::default(), At::default());
+        }
+        let report = timeline.report();
+        assert_eq!((report.spans.len(), report.spans_dropped), (SPANS_MAX, 3));
+    }
+
+    #[test]
+    fn the_last_description_wins() {
+        let timeline = Timeline::start(None);
+        timeline.describe("model", "a");
+        timeline.clone().describe("model", "b");
+        assert_eq!(timeline.report().description["model"], "b");
+    }
+}

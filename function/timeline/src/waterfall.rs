@@ -70,9 +70,8 @@ impl<'a> Picture<'a> {
         let parts: Vec<_> =
             ["model", "location", "architecture", "device"].into_iter().filter_map(said).collect();
         let title = self.paint(Ink::Strong, "cold start");
-        let rest =
-            if parts.is_empty() { String::new() } else { format!("  {}", parts.join(" · ")) };
-        self.line(&format!(" {title}{rest}"));
+        let rest = fitted(&parts.join(" · "), self.columns() - "cold start".len() - 3);
+        self.line(&format!(" {title}  {rest}"));
     }
 
     /// The axis: round times, and a tick under the first character of each.
@@ -168,9 +167,10 @@ impl<'a> Picture<'a> {
 
     fn first_token(&mut self) {
         let Some(ttft_ms) = self.report.ttft_ms else {
-            let why =
-                summary::failure(self.report).map(|why| format!(": {why}")).unwrap_or_default();
-            let text = format!(" {}{why}", self.paint(Ink::Strong, "no first token"));
+            let title = self.paint(Ink::Strong, "no first token");
+            let why = summary::failure(self.report).map(|why| format!(": {why}"));
+            let room = self.columns() - "no first token".len() - 1;
+            let text = format!(" {title}{}", fitted(&why.unwrap_or_default(), room));
             return self.line(&text);
         };
         let column = self.column(ttft_ms);

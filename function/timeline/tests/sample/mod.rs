@@ -2,7 +2,6 @@
 //!
 //! The link is shared evenly by the requests that have had their first byte, a millisecond at a time.
 
-use std::collections::VecDeque;
 use std::ops::Range;
 
 use firstlight_timeline::{At, Counter, FetchRecord, Lane, Mark, Outcome, Report, Timeline};
@@ -14,7 +13,7 @@ struct Start {
     head_bytes: u64,
     range_bytes: u64,
     link_bytes_per_s: u64,
-    first_byte_ms: f64,
+    first_byte_us: u64,
     /// Requests in flight.
     window: usize,
     /// The range of which the first attempt is cut off half-way.
@@ -22,7 +21,7 @@ struct Start {
     /// The range that is slow enough to be hedged.
     hedged: Option<usize>,
     /// Arithmetic for each layer, for the whole prompt.
-    layer_ms: f64,
+    layer_us: u64,
 }
 
 /// 24 layers and a tied head of 272 MB, 988 MB in all, on 1 Gbit/s.
@@ -33,11 +32,11 @@ pub(crate) fn real() -> Report {
         head_bytes: 272_269_312,
         range_bytes: 8 << 20,
         link_bytes_per_s: 125_000_000,
-        first_byte_ms: 30.0,
+        first_byte_us: 30_000,
         window: 16,
         retried: Some(40),
         hedged: Some(77),
-        layer_ms: 62.0,
+        layer_us: 62_000,
     };
     start.report("Qwen2.5-0.5B-Instruct", "s3://models/qwen2.5-0.5b-instruct")
 }
@@ -50,11 +49,11 @@ pub(crate) fn tiny() -> Report {
         head_bytes: 700_000,
         range_bytes: 512 << 10,
         link_bytes_per_s: 125_000_000,
-        first_byte_ms: 12.0,
+        first_byte_us: 12_000,
         window: 8,
         retried: None,
         hedged: None,
-        layer_ms: 0.9,
+        layer_us: 900,
     };
     start.report("stories-4m", "s3://demo/stories")
 }
@@ -67,20 +66,20 @@ pub(crate) fn empty() -> Report {
 /// Three attempts at the configuration, none of which brought a byte.
 pub(crate) fn failed() -> Report {
     let timeline = boot("s3://models/forbidden");
-    let mut at_ms = 11.0;
+    let mut at_us = 11_000;
     for attempt in 1..=3 {
         let outcome = match attempt {
             3 => Outcome::Failed("403 `AccessDenied`".to_owned()),
             _ => Outcome::Retried("connection reset".to_owned()),
         };
-        let done_ms = at_ms + 30.0;
+        let done_us = at_us + 30_000;
         timeline.fetch(FetchRecord {
             object: "forbidden/config.json".into(),
             range: 0..65_536,
             stage: "config".into(),
-            requested: at(at_ms),
+            requested: at(at_us),
             first_byte: None,
-            done: at(done_ms),
+            done: at(done_us),
             bytes: 0,
             attempt,
             hedge: false,
@@ -88,7 +87,7 @@ pub(crate) fn failed() -> Report {
         });
         timeline.count(Counter::Requests, 1);
         timeline.count(Counter::Retries, u64::from(attempt > 1));
-        at_ms = done_ms + 50.0;
+        at_us = done_us + 50_000;
     }
     stable(timeline.report())
 }
@@ -104,129 +103,133 @@ impl Start {
         timeline.describe("model", model);
         timeline.set_link(self.link_bytes_per_s);
         timeline.count(Counter::WeightBytes, self.layers * self.layer_bytes + self.head_bytes);
-        let planned_ms = self.metadata(&timeline);
-        let resident = self.stream(&timeline, planned_ms);
-        self.compute(&timeline, planned_ms, &resident);
+        let planned_us = self.metadata(&timeline);
+        let resident = self.stream(&timeline, planned_us);
+        self.compute(&timeline, planned_us, &resident);
         stable(timeline.report())
     }
 
     /// Configuration, tokenizer and headers at once. Gives the moment at which the plan is ready.
-    fn metadata(&self, timeline: &Timeline) -> f64 {
-        let asked_ms = 11.0;
-        let first_ms = asked_ms + self.first_byte_ms;
-        timeline.mark_at(Mark::FirstRequest, at(asked_ms));
-        timeline.mark_at(Mark::FirstByte, at(first_ms));
-        for (stage, object, bytes, took_ms) in [
-            ("config", "config.json", 659, 0.1),
-            ("tokenizer", "tokenizer.json", 2_031_645, 17.0),
-            ("headers", "model.safetensors", 65_536, 0.6),
+    fn metadata(&self, timeline: &Timeline) -> u64 {
+        let asked_us = 11_000;
+        let first_us = asked_us + self.first_byte_us;
+        timeline.mark_at(Mark::FirstRequest, at(asked_us));
+        timeline.mark_at(Mark::FirstByte, at(first_us));
+        for (stage, object, bytes, took_us) in [
+            ("config", "config.json", 659, 100),
+            ("tokenizer", "tokenizer.json", 2_031_645, 17_000),
+            ("headers", "model.safetensors", 65_536, 600),
         ] {
-            let done_ms = first_ms + took_ms;
-            fetched(timeline, stage, object, 0..bytes, [asked_ms, first_ms, done_ms]);
+            fetched(timeline, stage, object, bytes, [asked_us, first_us, first_us + took_us]);
         }
-        timeline.record(Lane::Verify, "config", at(first_ms + 0.1), at(first_ms + 0.3));
-        timeline.mark_at(Mark::ConfigRead, at(first_ms + 0.3));
-        let parsed_ms = first_ms + 17.0 + self.first_byte_ms * 2.0;
-        timeline.record(Lane::Verify, "tokenizer", at(first_ms + 17.0), at(parsed_ms));
-        timeline.mark_at(Mark::TokenizerReady, at(parsed_ms));
-        timeline.mark_at(Mark::PromptEncoded, at(parsed_ms + 0.4));
-        timeline.record(Lane::Verify, "headers", at(first_ms + 0.6), at(first_ms + 1.2));
-        timeline.mark_at(Mark::HeadersRead, at(first_ms + 1.2));
-        timeline.record(Lane::Verify, "plan", at(first_ms + 1.2), at(first_ms + 1.5));
-        timeline.mark_at(Mark::Planned, at(first_ms + 1.5));
-        first_ms + 1.5
+        let parsed_us = first_us + 17_000 + self.first_byte_us * 2;
+        for (label, from_us, to_us, mark) in [
+            ("config", first_us + 100, first_us + 300, Mark::ConfigRead),
+            ("tokenizer", first_us + 17_000, parsed_us, Mark::TokenizerReady),
+            ("headers", first_us + 600, first_us + 1_200, Mark::HeadersRead),
+            ("plan", first_us + 1_200, first_us + 1_500, Mark::Planned),
+        ] {
+            timeline.record(Lane::Verify, label, at(from_us), at(to_us));
+            timeline.mark_at(mark, at(to_us));
+        }
+        timeline.mark_at(Mark::PromptEncoded, at(parsed_us + 400));
+        first_us + 1_500
     }
 
     /// All weights. Gives the moment at which each stage is resident.
-    fn stream(&self, timeline: &Timeline, planned_ms: f64) -> Vec<(String, f64)> {
+    fn stream(&self, timeline: &Timeline, planned_us: u64) -> Vec<(String, u64)> {
         let mut waiting = self.ranges();
         let mut open: Vec<Open> = Vec::new();
-        let mut resident: Vec<(String, f64)> = Vec::new();
-        let mut now_ms = planned_ms;
+        let mut resident: Vec<(String, u64)> = Vec::new();
+        let mut now_us = planned_us;
         while !(waiting.is_empty() && open.is_empty()) {
-            while open.len() < self.window
-                && let Some(wanted) = waiting.pop_front()
-            {
-                let jitter_ms = (wanted.number * 7 % 11) as f64;
-                open.push(Open { wanted, requested_ms: now_ms, jitter_ms, bytes: 0.0 });
-            }
-            let from_ms = now_ms;
-            let receives = |o: &Open| from_ms >= o.requested_ms + self.first_byte_ms + o.jitter_ms;
-            let receivers = open.iter().filter(|open| receives(open)).count().max(1);
-            let share = self.link_bytes_per_s as f64 / 1e3 / receivers as f64;
-            now_ms += 1.0;
-            for receiver in open.iter_mut().filter(|open| receives(open)) {
-                let slow = self.hedged == Some(receiver.wanted.number) && !receiver.wanted.hedge;
-                receiver.bytes += if slow { share / 8.0 } else { share };
-            }
-            for number in (0..open.len()).rev() {
-                let Some(again) = self.finish(timeline, &open[number], now_ms) else { continue };
-                let finished = open.remove(number);
-                if let Some(again) = again {
-                    open.push(again);
+            let room = self.window.saturating_sub(open.len()).min(waiting.len());
+            open.extend(waiting.drain(..room).map(|wanted| Open::new(wanted, now_us)));
+            self.hedge(timeline, &mut open, now_us);
+            self.receive(&mut open, now_us);
+            now_us += 1_000;
+            let (over, still): (Vec<_>, Vec<_>) = open.drain(..).partition(|o| self.is_over(o));
+            open = still;
+            for range in over {
+                if self.is_cut(&range.wanted) {
+                    let why = Outcome::Retried("connection reset by peer".to_owned());
+                    self.note(timeline, &range, now_us, why);
+                    timeline.count(Counter::Retries, 1);
+                    open.push(range.resumed(now_us));
                     continue;
                 }
-                open.retain(|other| other.wanted.number != finished.wanted.number);
-                let stage = finished.wanted.stage;
-                match resident.iter_mut().find(|(name, _)| *name == stage) {
-                    Some((_, resident_ms)) => *resident_ms = now_ms,
-                    None => resident.push((stage, now_ms)),
+                self.note(timeline, &range, now_us, Outcome::Complete);
+                resident.retain(|(stage, _)| *stage != range.wanted.stage);
+                for twin in open.extract_if(.., |o| o.wanted.number == range.wanted.number) {
+                    self.note(timeline, &twin, now_us, Outcome::Lost);
+                    timeline.count(Counter::HedgesWon, 1);
+                    timeline.count(Counter::BytesTwice, twin.bytes);
                 }
+                resident.push((range.wanted.stage, now_us));
             }
         }
-        timeline.mark_at(Mark::FirstWeightByte, at(planned_ms + self.first_byte_ms));
-        timeline.mark_at(Mark::LastWeightByte, at(now_ms));
-        timeline.mark_at(Mark::LastLayerResident, at(now_ms));
+        timeline.mark_at(Mark::FirstWeightByte, at(planned_us + self.first_byte_us));
+        timeline.mark_at(Mark::LastWeightByte, at(now_us));
+        timeline.mark_at(Mark::LastLayerResident, at(now_us));
         resident
     }
 
-    /// `None`: not finished; otherwise the request that follows from it, if one does.
-    fn finish(&self, timeline: &Timeline, open: &Open, now_ms: f64) -> Option<Option<Open>> {
-        let wanted = &open.wanted;
-        let length = (wanted.range.end - wanted.range.start) as f64;
-        let cut = self.retried == Some(wanted.number) && wanted.attempt == 1;
-        let slow = self.hedged == Some(wanted.number) && !wanted.hedge;
-        let enough = if cut { length / 2.0 } else { length };
-        let given_up = slow && now_ms - open.requested_ms > 900.0;
-        if open.bytes < enough && !given_up {
-            return None;
+    /// Doubles the slow range once it has been open for long.
+    fn hedge(&self, timeline: &Timeline, open: &mut Vec<Open>, now_us: u64) {
+        let mut doubles = open.iter().filter(|o| self.hedged == Some(o.wanted.number));
+        let (Some(slow), None) = (doubles.next(), doubles.next()) else { return };
+        if now_us - slow.requested_us > 700_000 {
+            let hedge = Wanted { attempt: 2, hedge: true, ..slow.wanted.clone() };
+            open.push(Open::new(hedge, now_us));
+            timeline.count(Counter::Hedges, 1);
         }
-        let outcome = match (cut, slow) {
-            (true, _) => Outcome::Retried("connection reset by peer".to_owned()),
-            (_, true) => Outcome::Lost,
-            _ => Outcome::Complete,
-        };
-        let first_ms = open.requested_ms + self.first_byte_ms + open.jitter_ms;
-        timeline.fetch(FetchRecord {
-            object: "model.safetensors".into(),
-            range: wanted.range.clone(),
-            stage: wanted.stage.as_str().into(),
-            requested: at(open.requested_ms),
-            first_byte: Some(at(first_ms)),
-            done: at(now_ms),
-            bytes: enough.min(open.bytes).round() as u64,
-            attempt: wanted.attempt,
-            hedge: wanted.hedge,
-            outcome: outcome.clone(),
-        });
-        timeline.count(Counter::Requests, 1);
-        timeline.count(Counter::BytesFetched, enough.min(open.bytes).round() as u64);
-        timeline.count(Counter::Retries, u64::from(cut));
-        timeline.count(Counter::Hedges, u64::from(slow));
-        timeline.count(Counter::HedgesWon, u64::from(slow));
-        if slow {
-            timeline.count(Counter::BytesTwice, open.bytes.round() as u64);
-        }
-        let resumed = if cut { wanted.range.start + enough as u64 } else { wanted.range.start };
-        let again =
-            Wanted { attempt: 2, hedge: slow, range: resumed..wanted.range.end, ..wanted.clone() };
-        let requested_ms = if slow { open.requested_ms + 700.0 } else { now_ms };
-        let again = Open { wanted: again, requested_ms, jitter_ms: 3.0, bytes: 0.0 };
-        Some((cut || slow).then_some(again))
     }
 
-    fn ranges(&self) -> VecDeque<Wanted> {
-        let mut wanted = VecDeque::new();
+    /// Shares a millisecond of the link among those that have had their first byte.
+    fn receive(&self, open: &mut [Open], now_us: u64) {
+        let first_us = |range: &Open| self.first_us(range);
+        let ready: Vec<_> = open.iter_mut().filter(|o| now_us >= first_us(o)).collect();
+        let share = self.link_bytes_per_s / 1_000 / (ready.len() as u64).max(1);
+        for range in ready {
+            let is_slow = self.hedged == Some(range.wanted.number) && !range.wanted.hedge;
+            range.bytes =
+                range.wanted.bytes().min(range.bytes + share / if is_slow { 8 } else { 1 });
+        }
+    }
+
+    fn first_us(&self, range: &Open) -> u64 {
+        let jitter_us = range.wanted.number as u64 * 7 % 11 * 1_000;
+        range.requested_us + self.first_byte_us + jitter_us
+    }
+
+    fn is_cut(&self, wanted: &Wanted) -> bool {
+        self.retried == Some(wanted.number) && wanted.attempt == 1
+    }
+
+    fn is_over(&self, range: &Open) -> bool {
+        let bytes = range.wanted.bytes();
+        range.bytes >= if self.is_cut(&range.wanted) { bytes / 2 } else { bytes }
+    }
+
+    fn note(&self, timeline: &Timeline, range: &Open, now_us: u64, outcome: Outcome) {
+        timeline.fetch(FetchRecord {
+            object: "model.safetensors".into(),
+            range: range.wanted.range.clone(),
+            stage: range.wanted.stage.as_str().into(),
+            requested: at(range.requested_us),
+            first_byte: Some(at(self.first_us(range))),
+            done: at(now_us),
+            bytes: range.bytes,
+            attempt: range.wanted.attempt,
+            hedge: range.wanted.hedge,
+            outcome,
+        });
+        timeline.count(Counter::Requests, 1);
+        timeline.count(Counter::BytesFetched, range.bytes);
+    }
+
+    fn ranges(&self) -> Vec<Wanted> {
+        let mut wanted = Vec::new();
         let mut start = 65_536;
         let rows = [("embedding rows".to_owned(), 57_344)];
         let layers = (0..self.layers).map(|k| (format!("layer {k}"), self.layer_bytes));
@@ -238,30 +241,30 @@ impl Start {
                 start = range.end;
                 let number = wanted.len();
                 let stage = stage.clone();
-                wanted.push_back(Wanted { number, range, stage, attempt: 1, hedge: false });
+                wanted.push(Wanted { number, range, stage, attempt: 1, hedge: false });
             }
         }
         wanted
     }
 
-    fn compute(&self, timeline: &Timeline, planned_ms: f64, resident: &[(String, f64)]) {
-        let resident_ms = |stage: &str| {
-            resident.iter().find(|(name, _)| name == stage).map_or(planned_ms, |(_, ms)| *ms)
+    fn compute(&self, timeline: &Timeline, planned_us: u64, resident: &[(String, u64)]) {
+        let resident_us = |stage: &str| {
+            resident.iter().find(|(name, _)| name == stage).map_or(planned_us, |(_, us)| *us)
         };
-        let mut free_ms = resident_ms("embedding rows");
+        let mut free_us = resident_us("embedding rows");
         for k in 0..self.layers {
             let stage = format!("layer {k}");
-            let from_ms = free_ms.max(resident_ms(&stage));
-            free_ms = from_ms + self.layer_ms;
-            timeline.record(Lane::Compute, &stage, at(from_ms), at(free_ms));
-            timeline.mark_at(Mark::FirstLayerResident, at(resident_ms(&stage)));
-            timeline.mark_at(Mark::FirstLayerComputed, at(free_ms));
+            let from_us = free_us.max(resident_us(&stage));
+            free_us = from_us + self.layer_us;
+            timeline.record(Lane::Compute, &stage, at(from_us), at(free_us));
+            timeline.mark_at(Mark::FirstLayerResident, at(resident_us(&stage)));
+            timeline.mark_at(Mark::FirstLayerComputed, at(free_us));
         }
-        let from_ms = free_ms.max(resident_ms("head"));
-        let first_token_ms = from_ms + self.layer_ms / 3.0;
-        timeline.record(Lane::Compute, "head", at(from_ms), at(first_token_ms));
-        timeline.mark_at(Mark::FirstToken, at(first_token_ms));
-        timeline.mark_at(Mark::LastToken, at(first_token_ms + self.layer_ms * 60.0));
+        let from_us = free_us.max(resident_us("head"));
+        let first_token_us = from_us + self.layer_us / 3;
+        timeline.record(Lane::Compute, "head", at(from_us), at(first_token_us));
+        timeline.mark_at(Mark::FirstToken, at(first_token_us));
+        timeline.mark_at(Mark::LastToken, at(first_token_us + self.layer_us * 60));
         timeline.count(Counter::Tokens, 64);
         timeline.count(Counter::PromptTokens, 32);
     }
@@ -276,33 +279,48 @@ struct Wanted {
     hedge: bool,
 }
 
+impl Wanted {
+    fn bytes(&self) -> u64 {
+        self.range.end - self.range.start
+    }
+}
+
 struct Open {
     wanted: Wanted,
-    requested_ms: f64,
-    jitter_ms: f64,
-    bytes: f64,
+    requested_us: u64,
+    bytes: u64,
+}
+
+impl Open {
+    fn new(wanted: Wanted, requested_us: u64) -> Self {
+        Self { wanted, requested_us, bytes: 0 }
+    }
+
+    fn resumed(self, now_us: u64) -> Self {
+        let range = self.wanted.range.start + self.bytes..self.wanted.range.end;
+        Self::new(Wanted { attempt: self.wanted.attempt + 1, range, ..self.wanted }, now_us)
+    }
 }
 
 fn boot(location: &str) -> Timeline {
     let timeline = Timeline::start(None);
     timeline.describe("location", location);
     timeline.describe("device", "cpu");
-    timeline.mark_at(Mark::Main, at(1.9));
-    timeline.record(Lane::Boot, "runtime", at(1.9), at(2.4));
-    timeline.mark_at(Mark::RuntimeUp, at(2.4));
-    timeline.record(Lane::Boot, "credentials", at(2.4), at(3.1));
-    timeline.mark_at(Mark::CredentialsResolved, at(3.1));
-    timeline.record(Lane::Boot, "connect", at(3.1), at(11.0));
+    timeline.mark_at(Mark::Main, at(1_900));
+    timeline.record(Lane::Boot, "runtime", at(1_900), at(2_400));
+    timeline.mark_at(Mark::RuntimeUp, at(2_400));
+    timeline.record(Lane::Boot, "credentials", at(2_400), at(3_100));
+    timeline.mark_at(Mark::CredentialsResolved, at(3_100));
+    timeline.record(Lane::Boot, "connect", at(3_100), at(11_000));
     timeline.count(Counter::Connections, 16);
     timeline
 }
 
-fn fetched(timeline: &Timeline, stage: &str, object: &str, range: Range<u64>, ms: [f64; 3]) {
-    let bytes = range.end - range.start;
-    let [requested, first_byte, done] = ms.map(at);
+fn fetched(timeline: &Timeline, stage: &str, object: &str, bytes: u64, us: [u64; 3]) {
+    let [requested, first_byte, done] = us.map(at);
     timeline.fetch(FetchRecord {
         object: object.into(),
-        range,
+        range: 0..bytes,
         stage: stage.into(),
         requested,
         first_byte: Some(first_byte),
@@ -316,8 +334,8 @@ fn fetched(timeline: &Timeline, stage: &str, object: &str, range: Range<u64>, ms
     timeline.count(Counter::BytesFetched, bytes);
 }
 
-fn at(ms: f64) -> At {
-    At::from_ns((ms * 1e6).round() as u64)
+fn at(us: u64) -> At {
+    At::from_ns(us * 1_000)
 }
 
 /// The wall clock is the one thing that differs from run to run.
