@@ -15,6 +15,10 @@
 //! - `mark`, `counter`, `lane`, `fetch`: what can be recorded
 //! - `timeline`: `Timeline` and `Span`, the recorder
 //! - `report`: `Report`, the snapshot and its figures; one JSON line a start
+//! - `row`, `slot`, `axis`, `unit`: what the pictures share: names joined to rows, intervals packed
+//!   into slots, round times, figures for people
+//! - `waterfall`, `perfetto`, `html`: the pictures
+//! - `rate`: `Rate`, how fast a link is, as people write it
 
 #![forbid(unsafe_code)]
 

@@ -247,10 +247,12 @@ impl From<FetchRecord> for FetchReport {
     }
 }
 
-/// The work that no one can time from within: the way to `main`, and the tokens after the first.
+/// The work that two marks tell of: the way to `main`, what is set up there, and the tokens after
+/// the first.
 fn spans_between_marks(marks: &BTreeMap<Mark, At>) -> Vec<SpanReport> {
     let spans = [
         (Lane::Boot, "exec", Some(&At::default()), marks.get(&Mark::Main)),
+        (Lane::Boot, "runtime", marks.get(&Mark::Main), marks.get(&Mark::RuntimeUp)),
         (Lane::Compute, "decode", marks.get(&Mark::FirstToken), marks.get(&Mark::LastToken)),
     ];
     let known = spans.into_iter().filter_map(|(lane, label, from, to)| {
@@ -362,13 +364,14 @@ mod tests {
     }
 
     #[test]
-    fn the_ways_to_main_and_after_the_first_token_are_spans() {
+    fn what_two_marks_tell_of_is_a_span() {
         let timeline = Timeline::start(None);
         timeline.mark_at(Mark::Main, at(2));
+        timeline.mark_at(Mark::RuntimeUp, at(3));
         timeline.mark_at(Mark::FirstToken, at(9));
         timeline.mark_at(Mark::LastToken, at(12));
         let spans = timeline.report().spans;
         let spans: Vec<_> = spans.iter().map(|s| (&*s.label, s.from_ms, s.to_ms)).collect();
-        assert_eq!(spans, [("exec", 0.0, 2.0), ("decode", 9.0, 12.0)]);
+        assert_eq!(spans, [("exec", 0.0, 2.0), ("runtime", 2.0, 3.0), ("decode", 9.0, 12.0)]);
     }
 }

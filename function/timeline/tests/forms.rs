@@ -244,6 +244,6 @@ fn plain(line: &str) -> String {
 /// Writes a form for people to look at, and gives its path.
 fn leave(name: &str, text: &str) -> String {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    fs::write(&path, text).unwrap();
+    fs::write(&path, text).expect("cargo made the folder");
     path.display().to_string()
 }

@@ -30,9 +30,13 @@ fn counters(report: &Report) -> String {
 }
 
 fn described(report: &Report) -> String {
+    let said = report.description.iter();
     section(
         "About",
-        report.description.iter().map(|(key, value)| row(&key.replace('_', " "), value)),
+        said.map(|(key, value)| match (key.strip_suffix("_bytes"), value.parse()) {
+            (Some(name), Ok(bytes)) => row(&name.replace('_', " "), &unit::bytes(bytes)),
+            _ => row(&key.replace('_', " "), value),
+        }),
     )
 }
 

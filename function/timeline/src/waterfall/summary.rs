@@ -24,7 +24,7 @@ pub(crate) fn lines(report: &Report) -> Vec<(&'static str, String)> {
     }
     lines.extend(report.split.map(|split| {
         let text = format!(
-            "{} to the first weight · {} streaming · {} after the last",
+            "{} to first weight · {} streaming · {} after the last",
             unit::duration(split.before_first_weight_byte_ms),
             unit::duration(split.streaming_ms),
             unit::duration(split.after_last_weight_byte_ms),

@@ -307,7 +307,6 @@ fn boot(location: &str) -> Timeline {
     timeline.describe("location", location);
     timeline.describe("device", "cpu");
     timeline.mark_at(Mark::Main, at(1_900));
-    timeline.record(Lane::Boot, "runtime", at(1_900), at(2_400));
     timeline.mark_at(Mark::RuntimeUp, at(2_400));
     timeline.record(Lane::Boot, "credentials", at(2_400), at(3_100));
     timeline.mark_at(Mark::CredentialsResolved, at(3_100));
