@@ -1,4 +1,5 @@
 //! The command line. Every option is also an environment variable, named in its help.
+#![expect(clippy::doc_markdown, reason = "these comments are help texts, read on a terminal")]
 
 use std::path::PathBuf;
 

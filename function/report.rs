@@ -29,8 +29,8 @@ pub(crate) fn check(files: &[PathBuf]) -> Result<(), Failure> {
 pub(crate) fn write(report: &Report, files: &[PathBuf]) -> Result<(), Failure> {
     for path in files {
         let text = match form(path)? {
-            Form::Page => String::new(),  /*TMP report.html()*/
-            Form::Trace => String::new(), /*TMP report.perfetto()*/
+            Form::Page => report.html(),
+            Form::Trace => report.perfetto(),
             Form::Line => report.json_line(true) + "\n",
         };
         fs::write(path, text).map_err(Failure::io(path.display().to_string()))?;
@@ -62,11 +62,12 @@ fn columns() -> usize {
 }
 
 fn form(path: &Path) -> Result<Form, Failure> {
-    let name = path.display().to_string();
-    match &name {
-        name if name.ends_with(".html") => Ok(Form::Page),
-        name if name.ends_with(".trace.json") => Ok(Form::Trace),
-        name if name.ends_with(".json") => Ok(Form::Line),
-        _ => Err(Failure::TimelineForm { name }),
+    let is_trace =
+        path.file_stem().is_some_and(|stem| Path::new(stem).extension() == Some("trace".as_ref()));
+    match path.extension().and_then(|extension| extension.to_str()) {
+        Some("html") => Ok(Form::Page),
+        Some("json") if is_trace => Ok(Form::Trace),
+        Some("json") => Ok(Form::Line),
+        _ => Err(Failure::TimelineForm { name: path.display().to_string() }),
     }
 }

@@ -23,7 +23,7 @@ use crate::memory;
 
 /// The largest tokenizer.json of published models has 34 MB.
 const TOKENIZER_LIMIT_BYTES: u64 = 128 << 20;
-/// tokenizer_config.json repeats every added token; the largest published have 10 MB.
+/// `tokenizer_config.json` repeats every added token; the largest published have 10 MB.
 const SMALL_LIMIT_BYTES: u64 = 32 << 20;
 /// From here on the embedding table is worth leaving for last: below, it is a range or two.
 const TABLE_WORTH_BYTES: u64 = 16 << 20;
@@ -169,7 +169,9 @@ async fn open_store(
     let location: Location = model.parse()?;
     timeline.describe("location", location.to_string());
     timeline.describe("version", env!("CARGO_PKG_VERSION"));
+    let client = timeline.span(Lane::Boot, "client");
     let store = connect(&location, &settings(args)).await?;
+    client.end();
     let reader = Reader::new(store, limits(args), timeline.clone());
     Ok((location, reader))
 }
@@ -197,6 +199,7 @@ async fn read_model(
         .map_err(|source| Failure::Config { location: reader.locate("config.json"), source })?;
     timeline.mark(Mark::ConfigRead);
     timeline.describe("architecture", spec.architecture);
+    timeline.describe("device", "cpu");
     let checkpoint = heads.await??;
     Ok(Known { reader, location, config, spec, checkpoint })
 }
@@ -218,7 +221,8 @@ async fn read_tokenizer(reader: Reader, timeline: Timeline) -> Result<Tokenizer,
     Ok(parsing.await??)
 }
 
-/// The optional files, each where it is there: generation_config.json, tokenizer_config.json, chat_template.jinja.
+/// The optional files, each where it is there: `generation_config.json`, `tokenizer_config.json` and
+/// `chat_template.jinja`.
 type Extras = [Option<Vec<u8>>; 3];
 
 async fn read_extras(reader: Reader) -> Result<Extras, StoreError> {

@@ -45,17 +45,14 @@ impl Layers {
         priority: Priority,
         timeline: &Timeline,
     ) -> Result<Self, Error> {
-        let source = match mapped::layers(reader, checkpoint, &plan)? {
-            Some(layers) => {
-                timeline.mark(Mark::FirstWeightByte);
-                timeline.mark(Mark::LastWeightByte);
-                Source::Mapped(layers.into_iter())
-            }
-            None => {
-                let objects = checkpoint.objects.clone();
-                let stream = Stream::start(reader.clone(), objects, plan, priority, timeline)?;
-                Source::Streamed(stream)
-            }
+        let source = if let Some(layers) = mapped::layers(reader, checkpoint, &plan)? {
+            timeline.mark(Mark::FirstWeightByte);
+            timeline.mark(Mark::LastWeightByte);
+            Source::Mapped(layers.into_iter())
+        } else {
+            let objects = checkpoint.objects.clone();
+            let stream = Stream::start(reader.clone(), objects, plan, priority, timeline)?;
+            Source::Streamed(stream)
         };
         Ok(Self { source, computing: Computing::new(timeline.clone()) })
     }

@@ -83,6 +83,9 @@ impl Stream {
             if let Some(at) = resident {
                 self.timeline.mark_at(Mark::FirstLayerResident, at);
             }
+            if self.stages.len() == 0 {
+                self.timeline.mark(Mark::LastLayerResident);
+            }
             layer
         }))
     }

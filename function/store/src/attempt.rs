@@ -7,11 +7,12 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use firstlight_timeline::{At, Counter, FetchRecord, Mark, Outcome, Timeline};
+use firstlight_timeline::Timeline;
 use futures_util::StreamExt;
 use tokio::time::timeout;
 
 use crate::hedge::Hedging;
+use crate::log::{Label, Log};
 use crate::settings::CONNECT;
 use crate::throttle::Throttle;
 use crate::{Chunks, Error, Object, Sink, Store};
@@ -72,14 +73,6 @@ pub(crate) struct Wire {
     pub(crate) timeline: Timeline,
 }
 
-/// How an attempt stands on the timeline.
-pub(crate) struct Label {
-    pub(crate) stage: Arc<str>,
-    pub(crate) attempt: u32,
-    pub(crate) hedge: bool,
-    pub(crate) is_weights: bool,
-}
-
 impl Wire {
     /// Reads what is missing of a range, from the byte that was reached when it was called.
     pub(crate) async fn attempt<S: Sink>(
@@ -88,11 +81,12 @@ impl Wire {
         label: Label,
     ) -> Result<(), Error> {
         let is_weights = label.is_weights;
-        let mut log = Log::new(&self.timeline, landing, label);
+        let key = Arc::clone(&landing.object.key);
+        let mut log = Log::new(&self.timeline, key, landing.reached()..landing.range.end, label);
         let result = self.transfer(landing, &mut log).await;
         if result.is_ok() && is_weights {
             let (first_byte, total) = log.latencies();
-            self.hedging.finished(log.bytes, first_byte, total);
+            self.hedging.finished(log.bytes(), first_byte, total);
         }
         log.conclude(&result);
         result
@@ -137,80 +131,6 @@ impl Wire {
     fn stalled<S>(&self, landing: &Landing<S>, at: u64, after: Duration) -> Error {
         let object = self.store.locate(&landing.object.key);
         Error::Stalled { object, at, after_s: after.as_secs_f64() }
-    }
-}
-
-/// Puts the attempt on the timeline when it ends, also where it is dropped because its twin was faster.
-struct Log<'a> {
-    timeline: &'a Timeline,
-    record: Option<FetchRecord>,
-    is_weights: bool,
-    bytes: u64,
-}
-
-impl<'a> Log<'a> {
-    fn new<S: Sink>(timeline: &'a Timeline, landing: &Landing<S>, label: Label) -> Self {
-        timeline.mark(Mark::FirstRequest);
-        timeline.count(Counter::Requests, 1);
-        let now = timeline.now();
-        let record = FetchRecord {
-            object: Arc::clone(&landing.object.key),
-            range: landing.reached()..landing.range.end,
-            stage: label.stage,
-            requested: now,
-            first_byte: None,
-            done: now,
-            bytes: 0,
-            attempt: label.attempt,
-            hedge: label.hedge,
-            outcome: Outcome::Lost,
-        };
-        Self { timeline, record: Some(record), is_weights: label.is_weights, bytes: 0 }
-    }
-
-    fn first_byte(&mut self) {
-        self.timeline.mark(Mark::FirstByte);
-        if self.is_weights {
-            self.timeline.mark(Mark::FirstWeightByte);
-        }
-        let now = self.timeline.now();
-        self.record.as_mut().expect("taken only at the end").first_byte = Some(now);
-    }
-
-    fn received(&mut self, bytes: u64, fresh: u64) {
-        self.bytes += bytes;
-        self.timeline.count(Counter::BytesFetched, bytes);
-        self.timeline.count(Counter::BytesTwice, bytes - fresh);
-    }
-
-    fn latencies(&self) -> (Duration, Duration) {
-        let record = self.record.as_ref().expect("taken only at the end");
-        let since =
-            |at: At| Duration::from_nanos(at.as_ns().saturating_sub(record.requested.as_ns()));
-        (record.first_byte.map_or(Duration::ZERO, since), since(self.timeline.now()))
-    }
-
-    fn conclude(&mut self, result: &Result<(), Error>) {
-        let outcome = match result {
-            Ok(()) => Outcome::Complete,
-            Err(Error::Stalled { .. }) => Outcome::Stalled,
-            Err(error) if error.is_transient() => Outcome::Retried(error.to_string()),
-            Err(error) => Outcome::Failed(error.to_string()),
-        };
-        self.put(outcome);
-    }
-
-    fn put(&mut self, outcome: Outcome) {
-        if let Some(record) = self.record.take() {
-            let done = self.timeline.now();
-            self.timeline.fetch(FetchRecord { done, bytes: self.bytes, outcome, ..record });
-        }
-    }
-}
-
-impl Drop for Log<'_> {
-    fn drop(&mut self) {
-        self.put(Outcome::Lost);
     }
 }
 

@@ -11,8 +11,8 @@
 //! - [`source`]: the trait [`Store`] and what an attempt yields
 //! - [`s3`], [`http`], [`hf`], [`folder`]: the four stores
 //! - [`settings`]: endpoints, tokens and limits, resolved once by the caller
-//! - [`reader`]: attempts to answers; with [`sink`] (the caller's memory), `hedge` (when a second attempt pays) and
-//!   `throttle` (the bandwidth cap)
+//! - [`reader`]: attempts to answers; with [`sink`] (the caller's memory), `attempt` and its `log`, `hedge` (when a
+//!   second attempt pays) and `throttle` (the bandwidth cap)
 
 #![deny(unsafe_code)] // but for one line: mapping a file
 
@@ -30,6 +30,7 @@ pub mod source;
 mod attempt;
 mod error;
 mod hedge;
+mod log;
 mod resolver;
 mod throttle;
 

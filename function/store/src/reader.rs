@@ -14,13 +14,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use firstlight_timeline::{Counter, Mark, Timeline};
+use firstlight_timeline::{Counter, Timeline};
 use futures_util::StreamExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 
-use crate::attempt::{Label, Landing, Wire};
+use crate::attempt::{Landing, Wire};
 use crate::hedge::Hedging;
+use crate::log::{Label, Log};
 use crate::settings::{CONNECT, URGENT_IN_FLIGHT};
 use crate::throttle::Throttle;
 use crate::{Error, Limits, Object, Opened, Sink, Store};
@@ -108,29 +109,22 @@ impl Reader {
     pub fn warm(&self, key: &'static str, connections: usize) {
         for _ in 0..connections {
             let reader = self.clone();
-            tokio::spawn(async move { drop(reader.open_once(key, 1).await) });
+            let opening =
+                Opening { key, stage: "connections", head_bytes: 1, size_limit: u64::MAX };
+            tokio::spawn(async move { drop(reader.attempt_to_open(&opening, 1).await) });
         }
     }
 
     /// Opens an object and reads its first `head_bytes` (all of it where it is smaller).
     pub async fn open(&self, key: &str, head_bytes: u64) -> Result<(Object, Vec<u8>), Error> {
-        let _turn = self.turn(Priority::Urgent).await;
-        let mut pauses = Pauses::new(&self.shared.limits);
-        loop {
-            match self.open_once(key, head_bytes).await {
-                Err(error) => self.pause(&mut pauses, error, false).await?,
-                opened => return opened,
-            }
-        }
+        let opening = Opening { key, stage: "headers", head_bytes, size_limit: u64::MAX };
+        self.open_with(&opening).await
     }
 
     /// A small file, whole: at most `limit` bytes.
     pub async fn whole(&self, key: &str, limit: u64) -> Result<Vec<u8>, Error> {
-        let (object, bytes) = self.open(key, limit).await?;
-        if object.size > limit {
-            return Err(Error::TooLarge { object: self.locate(key), size: object.size, limit });
-        }
-        Ok(bytes)
+        let opening = Opening { key, stage: "small files", head_bytes: limit, size_limit: limit };
+        self.open_with(&opening).await.map(|(_, bytes)| bytes)
     }
 
     /// A small file that need not be there. Where listing is not allowed, S3 answers 403 for what is not there.
@@ -175,27 +169,59 @@ impl Reader {
         Ok(landing.into_sink())
     }
 
-    async fn open_once(&self, key: &str, head_bytes: u64) -> Result<(Object, Vec<u8>), Error> {
-        let Wire { store, stall, timeline, .. } = &self.shared.wire;
-        timeline.mark(Mark::FirstRequest);
-        timeline.count(Counter::Requests, 1);
-        let patience = *stall + CONNECT;
+    async fn open_with(&self, opening: &Opening<'_>) -> Result<(Object, Vec<u8>), Error> {
+        let _turn = self.turn(Priority::Urgent).await;
+        let mut pauses = Pauses::new(&self.shared.limits);
+        loop {
+            match self.attempt_to_open(opening, pauses.attempt).await {
+                Err(error) => self.pause(&mut pauses, error, false).await?,
+                opened => return opened,
+            }
+        }
+    }
+
+    async fn attempt_to_open(
+        &self,
+        opening: &Opening<'_>,
+        attempt: u32,
+    ) -> Result<(Object, Vec<u8>), Error> {
+        let stage = opening.stage.into();
+        let label = Label { stage, attempt, hedge: false, is_weights: false };
+        let range = 0..opening.head_bytes;
+        let mut log = Log::new(&self.shared.wire.timeline, opening.key.into(), range, label);
+        let opened = self.read_head(opening, &mut log).await;
+        log.conclude(&opened);
+        opened
+    }
+
+    async fn read_head(
+        &self,
+        opening: &Opening<'_>,
+        log: &mut Log<'_>,
+    ) -> Result<(Object, Vec<u8>), Error> {
+        let Wire { store, stall, .. } = &self.shared.wire;
+        let name = || store.locate(opening.key);
         let stalled = |at, after: Duration| {
-            let object = store.locate(key);
-            move |_| Error::Stalled { object, at, after_s: after.as_secs_f64() }
+            move |_| Error::Stalled { object: name(), at, after_s: after.as_secs_f64() }
         };
-        let opening = timeout(patience, store.open(key, head_bytes)).await;
-        let Opened { object, mut head } = opening.map_err(stalled(0, patience))??;
-        timeline.mark(Mark::FirstByte);
-        let expected = object.size.min(head_bytes);
+        let patience = *stall + CONNECT;
+        let answer = timeout(patience, store.open(opening.key, opening.head_bytes)).await;
+        let Opened { object, mut head } = answer.map_err(stalled(0, patience))??;
+        log.first_byte();
+        if object.size > opening.size_limit {
+            let limit = opening.size_limit;
+            return Err(Error::TooLarge { object: name(), size: object.size, limit });
+        }
+        let expected = object.size.min(opening.head_bytes);
         let mut bytes = Vec::new();
         while (bytes.len() as u64) < expected {
             let at = bytes.len() as u64;
             let chunk = timeout(*stall, head.next()).await.map_err(stalled(at, *stall))?;
-            let short = || Error::Short { object: store.locate(key), range: 0..expected, at };
-            bytes.extend_from_slice(&chunk.ok_or_else(short)??);
+            let short = || Error::Short { object: name(), range: 0..expected, at };
+            let chunk = chunk.ok_or_else(short)??;
+            log.received(chunk.len() as u64, chunk.len() as u64);
+            bytes.extend_from_slice(&chunk);
         }
-        timeline.count(Counter::BytesFetched, bytes.len() as u64);
         bytes.truncate(usize::try_from(expected).expect("no more than was received"));
         Ok((object, bytes))
     }
@@ -262,6 +288,16 @@ impl Reader {
         sleep(pause).await;
         Ok(())
     }
+}
+
+/// What is opened, and how much of it is wanted.
+struct Opening<'a> {
+    key: &'a str,
+    /// What the timeline calls it.
+    stage: &'static str,
+    head_bytes: u64,
+    /// A larger object is refused before it is read.
+    size_limit: u64,
 }
 
 /// How long to wait after each failed attempt, and when to give up.

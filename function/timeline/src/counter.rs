@@ -16,8 +16,6 @@ pub enum Counter {
     Hedges,
     /// Hedges that finished before the request that they doubled.
     HedgesWon,
-    /// Connections opened.
-    Connections,
     /// Bytes of bodies received, of everything.
     BytesFetched,
     /// Bytes received that had been received before: the price of retries and hedges.
@@ -32,13 +30,12 @@ pub enum Counter {
 
 impl Counter {
     /// All counters.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 10] = [
         Self::Requests,
         Self::Retries,
         Self::Stalls,
         Self::Hedges,
         Self::HedgesWon,
-        Self::Connections,
         Self::BytesFetched,
         Self::BytesTwice,
         Self::WeightBytes,
@@ -55,7 +52,6 @@ impl Counter {
             Self::Stalls => "stalls",
             Self::Hedges => "hedges",
             Self::HedgesWon => "hedges won",
-            Self::Connections => "connections",
             Self::BytesFetched => "bytes fetched",
             Self::BytesTwice => "bytes twice",
             Self::WeightBytes => "weight bytes",

@@ -10,8 +10,6 @@ pub enum Mark {
     Main,
     /// The async runtime accepts tasks.
     RuntimeUp,
-    /// Credentials for the store are known.
-    CredentialsResolved,
     /// The first request was sent.
     FirstRequest,
     /// The first byte of any answer.
@@ -44,10 +42,9 @@ pub enum Mark {
 
 impl Mark {
     /// All marks, in the order in which they are due.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 16] = [
         Self::Main,
         Self::RuntimeUp,
-        Self::CredentialsResolved,
         Self::FirstRequest,
         Self::FirstByte,
         Self::ConfigRead,
@@ -70,7 +67,6 @@ impl Mark {
         match self {
             Self::Main => "main",
             Self::RuntimeUp => "runtime up",
-            Self::CredentialsResolved => "credentials resolved",
             Self::FirstRequest => "first request",
             Self::FirstByte => "first byte",
             Self::ConfigRead => "config read",

@@ -309,9 +309,7 @@ fn boot(location: &str) -> Timeline {
     timeline.mark_at(Mark::Main, at(1_900));
     timeline.mark_at(Mark::RuntimeUp, at(2_400));
     timeline.record(Lane::Boot, "credentials", at(2_400), at(3_100));
-    timeline.mark_at(Mark::CredentialsResolved, at(3_100));
     timeline.record(Lane::Boot, "connect", at(3_100), at(11_000));
-    timeline.count(Counter::Connections, 16);
     timeline
 }
 

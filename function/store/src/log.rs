@@ -1,0 +1,107 @@
+//! One attempt, as the timeline will tell of it.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use firstlight_timeline::{At, Counter, FetchRecord, Mark, Outcome, Timeline};
+
+use crate::Error;
+
+/// How an attempt stands on the timeline.
+pub(crate) struct Label {
+    pub(crate) stage: Arc<str>,
+    pub(crate) attempt: u32,
+    pub(crate) hedge: bool,
+    pub(crate) is_weights: bool,
+}
+
+/// Puts the attempt on the timeline when it ends, also where it is dropped because its twin was faster.
+pub(crate) struct Log<'a> {
+    timeline: &'a Timeline,
+    record: Option<FetchRecord>,
+    is_weights: bool,
+    bytes: u64,
+}
+
+impl<'a> Log<'a> {
+    /// `range` of the object `key` is about to be asked for.
+    pub(crate) fn new(
+        timeline: &'a Timeline,
+        key: Arc<str>,
+        range: Range<u64>,
+        label: Label,
+    ) -> Self {
+        timeline.mark(Mark::FirstRequest);
+        timeline.count(Counter::Requests, 1);
+        let now = timeline.now();
+        let record = FetchRecord {
+            object: key,
+            range,
+            stage: label.stage,
+            requested: now,
+            first_byte: None,
+            done: now,
+            bytes: 0,
+            attempt: label.attempt,
+            hedge: label.hedge,
+            outcome: Outcome::Lost,
+        };
+        Self { timeline, record: Some(record), is_weights: label.is_weights, bytes: 0 }
+    }
+
+    /// The answer has begun.
+    pub(crate) fn first_byte(&mut self) {
+        self.timeline.mark(Mark::FirstByte);
+        if self.is_weights {
+            self.timeline.mark(Mark::FirstWeightByte);
+        }
+        let now = self.timeline.now();
+        self.record.as_mut().expect("taken only at the end").first_byte = Some(now);
+    }
+
+    /// `bytes` came, of which `fresh` were still missing.
+    pub(crate) fn received(&mut self, bytes: u64, fresh: u64) {
+        self.bytes += bytes;
+        self.timeline.count(Counter::BytesFetched, bytes);
+        self.timeline.count(Counter::BytesTwice, bytes - fresh);
+    }
+
+    /// Bytes received so far.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Until the first byte, and until now.
+    pub(crate) fn latencies(&self) -> (Duration, Duration) {
+        let record = self.record.as_ref().expect("taken only at the end");
+        let since =
+            |at: At| Duration::from_nanos(at.as_ns().saturating_sub(record.requested.as_ns()));
+        (record.first_byte.map_or(Duration::ZERO, since), since(self.timeline.now()))
+    }
+
+    /// The attempt ended by itself.
+    pub(crate) fn conclude<T>(&mut self, result: &Result<T, Error>) {
+        let outcome = match result {
+            // That a file is not there is an answer: which files a model has is found out by asking.
+            Ok(_) | Err(Error::NotFound { .. }) => Outcome::Complete,
+            Err(Error::Stalled { .. }) => Outcome::Stalled,
+            Err(error) if error.is_transient() => Outcome::Retried(error.to_string()),
+            Err(error) => Outcome::Failed(error.to_string()),
+        };
+        self.put(outcome);
+    }
+
+    fn put(&mut self, outcome: Outcome) {
+        if let Some(record) = self.record.take() {
+            let done = self.timeline.now();
+            self.timeline.fetch(FetchRecord { done, bytes: self.bytes, outcome, ..record });
+        }
+    }
+}
+
+impl Drop for Log<'_> {
+    fn drop(&mut self) {
+        self.put(Outcome::Lost);
+    }
+}
