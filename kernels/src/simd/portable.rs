@@ -2,7 +2,7 @@
 
 use half::{bf16, f16};
 
-use super::{Kernel, Simd, TileOutputs, arrays};
+use super::{Kernel, Simd, arrays};
 use crate::elements::Element as _;
 
 /// No instruction set in particular.
@@ -14,7 +14,7 @@ type Vector = [f32; 8];
 impl Simd for Portable {
     type Vector = Vector;
 
-    const TILE_OUTPUTS: TileOutputs = TileOutputs::Three;
+    const REGISTERS: usize = 16;
 
     arrays!(8);
 
@@ -22,6 +22,9 @@ impl Simd for Portable {
     fn vectorize<K: Kernel>(self, kernel: K) -> K::Output {
         kernel.run(self)
     }
+
+    #[inline(always)]
+    fn prefetch<T>(self, _: &[T], _: usize) {}
 
     #[inline(always)]
     fn load(self, from: &[f32; 8]) -> Vector {
@@ -102,6 +105,11 @@ impl Simd for Portable {
             }
         }
         sums[0]
+    }
+
+    #[inline(always)]
+    fn sums(self, vectors: [Vector; 4]) -> [f32; 4] {
+        vectors.map(|vector| self.sum(vector))
     }
 
     #[inline(always)]
