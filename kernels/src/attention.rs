@@ -1,7 +1,8 @@
 //! Causal grouped-query attention over a cache, a block of positions at a time.
 //!
-//! For each row and each head with keys, its group of queries meets the blocks of the cache in their order. A block gives
-//! a score for each of its positions; the softmax is *online* (Milakov and Gimelshein, 2018,
+//! A piece of work is a head with keys and a group of rows; each pair of a row and a head that asks is a *query*. The
+//! queries of a piece meet the blocks of the cache in their order, all of them while a block is in the first-level cache.
+//! A block gives a score for each of its positions; the softmax is *online* (Milakov and Gimelshein, 2018,
 //! <https://arxiv.org/abs/1805.02867>): the sums so far are kept relative to the largest score so far, and scaled down
 //! when a larger one comes. So no row of scores is ever longer than a block. Blocks begin at fixed positions, which is why
 //! a row's result does not depend on the rows beside it.
@@ -44,101 +45,150 @@ pub fn attention(isa: Isa, queries: &[f32], cache: KvView<'_>, attend: Attend, o
     assert!(attend.heads.is_multiple_of(kv_heads), "{} heads on {kv_heads}", attend.heads);
     assert_ne!(attend.window, Some(0), "a position sees itself");
 
-    let group_columns = columns / kv_heads;
+    let group = attend.heads / kv_heads;
+    let piece_rows = (PIECE_QUERIES / group).max(1);
     let cost = 2 * out.len() * attend.window.unwrap_or(usize::MAX).min(cache.positions);
-    threads::for_each_piece(out, group_columns, cost, |index, out| {
-        let (row, kv_head) = (index / kv_heads, index % kv_heads);
-        let end = cache.positions - rows + row + 1;
-        let visible = end.saturating_sub(attend.window.unwrap_or(end))..end;
-        let queries = &queries[index * group_columns..][..group_columns];
-        isa.run(Group { queries, cache, kv_head, visible, scale: attend.scale, out });
+    let mut pieces = threads::rectangles(out, columns, piece_rows, columns / kv_heads);
+    threads::for_each_piece(&mut pieces, 1, cost, |index, piece| {
+        let (first_row, kv_head) = (index / kv_heads * piece_rows, index % kv_heads);
+        let queries = &queries[first_row * columns..];
+        let first_position = cache.positions - rows + first_row;
+        isa.run(Piece { queries, attend, cache, kv_head, first_position, out: &mut piece[0] });
     });
 }
 
-/// The heads of one row that share keys and values.
-struct Group<'a> {
-    /// `(heads of the group, head_dim)`, like `out`.
+/// Some rows, and the heads that share a head of the cache.
+struct Piece<'a, 'out> {
+    /// `(rows, heads * head_dim)`, from the first row on.
     queries: &'a [f32],
+    attend: Attend,
     cache: KvView<'a>,
     kv_head: usize,
-    visible: Range<usize>,
-    scale: f32,
-    out: &'a mut [f32],
+    first_position: usize,
+    /// The columns of these heads, row by row.
+    out: &'a mut [&'out mut [f32]],
 }
 
-/// A softmax that has seen some blocks. Everything is per head of the group.
-struct Online {
-    /// The largest score yet.
-    maxima: Vec<f32>,
-    /// The sum of `e^(score - maximum)`.
-    sums: Vec<f32>,
-    /// `(heads, BLOCK)`: the scores of the block, then their exponentials.
-    scores: Vec<f32>,
-    /// `(heads, width)`: the values, weighted with those exponentials.
-    values: Vec<f32>,
-}
-
-/// Runs `$body` for all of `$heads` in tiles of four, two and one, with `$m` as that constant and `$head` as the first.
-macro_rules! for_each_tile {
-    ($heads:expr, ($head:ident, $m:ident) => $body:expr) => {{
-        let mut $head = 0;
-        for_each_tile!(@ 4, $heads, ($head, $m) => $body);
-        for_each_tile!(@ 2, $heads, ($head, $m) => $body);
-        for_each_tile!(@ 1, $heads, ($head, $m) => $body);
-    }};
-    (@ $count:literal, $heads:expr, ($head:ident, $m:ident) => $body:expr) => {{
-        const $m: usize = $count;
-        while $heads - $head >= $m {
-            $body;
-            $head += $m;
-        }
-    }};
-}
-
-impl Kernel for Group<'_> {
+impl Kernel for Piece<'_, '_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let layout = self.cache.layout;
-        let heads = self.queries.len() / layout.head_dim;
-        let mut online = Online::new(heads, layout.width());
-        for block in self.visible.start / BLOCK..self.visible.end.div_ceil(BLOCK) {
+        let rows = self.out.len();
+        let queries = self.queries();
+        let mut online = Online::new(queries.len(), layout.width());
+        let positions = self.visible(0).start..self.visible(rows - 1).end;
+        for block in positions.start / BLOCK..positions.end.div_ceil(BLOCK) {
             let (keys, values) = self.cache.head(block, self.kv_head);
-            let first = block * BLOCK;
-            let visible =
-                self.visible.start.max(first) - first..self.visible.end.min(first + BLOCK) - first;
-            online.score(simd, self.queries, keys, self.scale);
-            online.normalise(simd, visible.clone());
-            online.accumulate(simd, values, visible);
+            online.score(simd, &queries, keys, self.attend.scale);
+            for (rows, visible) in self.runs(block) {
+                let queries = rows.start * self.group()..rows.end * self.group();
+                online.normalise(simd, queries.clone(), visible.clone());
+                online.accumulate(simd, queries, values, visible);
+            }
         }
-        online.write(self.out, layout.head_dim);
+        for (row, out) in self.out.iter_mut().enumerate() {
+            online.write(row * out.len() / layout.head_dim, out, layout.head_dim);
+        }
     }
 }
 
+impl Piece<'_, '_> {
+    /// Heads that share the head of the cache.
+    fn group(&self) -> usize {
+        self.attend.heads / self.cache.layout.kv_heads
+    }
+
+    /// All queries, head by head within row by row.
+    fn queries(&self) -> Vec<&[f32]> {
+        let head_dim = self.cache.layout.head_dim;
+        let group_columns = self.group() * head_dim;
+        let rows = self.queries.chunks_exact(self.attend.heads * head_dim).take(self.out.len());
+        let start = self.kv_head * group_columns;
+        rows.flat_map(|row| row[start..start + group_columns].chunks_exact(head_dim)).collect()
+    }
+
+    /// The positions that a row sees.
+    fn visible(&self, row: usize) -> Range<usize> {
+        let end = self.first_position + row + 1;
+        end.saturating_sub(self.attend.window.unwrap_or(end))..end
+    }
+
+    /// The rows that see something of a block, in runs that see the same, which is in slots of the block.
+    fn runs(&self, block: usize) -> Vec<(Range<usize>, Range<usize>)> {
+        let slots = |row| {
+            let Range { start, end } = self.visible(row);
+            let first = block * BLOCK;
+            start.clamp(first, first + BLOCK) - first..end.clamp(first, first + BLOCK) - first
+        };
+        let mut runs: Vec<(Range<usize>, Range<usize>)> = Vec::new();
+        for row in 0..self.out.len() {
+            let visible = slots(row);
+            match runs.last_mut() {
+                _ if visible.is_empty() => {}
+                Some((rows, seen)) if *seen == visible => rows.end = row + 1,
+                _ => runs.push((row..row + 1, visible)),
+            }
+        }
+        runs
+    }
+}
+
+/// A softmax that has seen some blocks. Everything is per query.
+struct Online {
+    /// The largest score yet.
+    maxima: Vec<f32>,
+    /// The sum of `e^(score - maximum)`.
+    sums: Vec<f32>,
+    /// `(queries, BLOCK)`: the scores of the block, then their exponentials.
+    scores: Vec<f32>,
+    /// `(queries, width)`: the values, weighted with those exponentials.
+    values: Vec<f32>,
+    /// Columns of a row of values.
+    width: usize,
+}
+
+/// Runs `$body` for all of `$range` in tiles of four, two and one, with `$m` as that constant and `$first` as the start.
+macro_rules! for_each_tile {
+    ($range:expr, ($first:ident, $m:ident) => $body:expr) => {{
+        let Range { start: mut $first, end } = $range;
+        for_each_tile!(@ 4, end, ($first, $m) => $body);
+        for_each_tile!(@ 2, end, ($first, $m) => $body);
+        for_each_tile!(@ 1, end, ($first, $m) => $body);
+    }};
+    (@ $count:literal, $end:ident, ($first:ident, $m:ident) => $body:expr) => {{
+        const $m: usize = $count;
+        while $end - $first >= $m {
+            $body;
+            $first += $m;
+        }
+    }};
+}
+
 impl Online {
-    fn new(heads: usize, width: usize) -> Self {
+    fn new(queries: usize, width: usize) -> Self {
         Self {
-            maxima: vec![f32::NEG_INFINITY; heads],
-            sums: vec![0.0; heads],
-            scores: vec![0.0; heads * BLOCK],
-            values: vec![0.0; heads * width],
+            maxima: vec![f32::NEG_INFINITY; queries],
+            sums: vec![0.0; queries],
+            scores: vec![0.0; queries * BLOCK],
+            values: vec![0.0; queries * width],
+            width,
         }
     }
 
-    /// `scores = queries keys * scale`: queries `(heads, head_dim)`, keys `(head_dim, BLOCK)`.
+    /// `scores = queries keys * scale`, with keys `(head_dim, BLOCK)`: also those that a query may not see.
     #[inline(always)]
-    fn score<S: Simd>(&mut self, simd: S, queries: &[f32], keys: &[f32], scale: f32) {
-        let head_dim = keys.len() / BLOCK;
+    fn score<S: Simd>(&mut self, simd: S, queries: &[&[f32]], keys: &[f32], scale: f32) {
         let keys = S::chunks(keys).0;
         let stride = BLOCK / S::LANES;
-        for_each_tile!(self.sums.len(), (head, M) => {
-            let queries: [_; M] = array::from_fn(|m| &queries[(head + m) * head_dim..][..head_dim]);
+        for_each_tile!(0..queries.len(), (query, M) => {
+            let queries: [_; M] = array::from_fn(|m| queries[query + m]);
             for column in (0..stride).step_by(2) {
                 let mut sums = [[simd.splat(0.0); 2]; M];
                 tile::outer(simd, queries, &keys[column..], stride, &mut sums);
                 for (m, sums) in sums.iter().enumerate() {
-                    let row = S::chunks_mut(&mut self.scores[(head + m) * BLOCK..][..BLOCK]).0;
+                    let row = S::chunks_mut(&mut self.scores[(query + m) * BLOCK..][..BLOCK]).0;
                     simd.store(simd.mul(sums[0], simd.splat(scale)), &mut row[column]);
                     simd.store(simd.mul(sums[1], simd.splat(scale)), &mut row[column + 1]);
                 }
@@ -148,42 +198,46 @@ impl Online {
 
     /// Takes the visible scores into the softmax: leaves their exponentials, and scales what was before.
     #[inline(always)]
-    fn normalise<S: Simd>(&mut self, simd: S, visible: Range<usize>) {
-        let width = self.values.len() / self.sums.len();
-        let rows = self.scores.chunks_exact_mut(BLOCK).zip(self.values.chunks_exact_mut(width));
-        let state = self.maxima.iter_mut().zip(&mut self.sums);
-        for ((scores, values), (maximum, sum)) in rows.zip(state) {
-            let scores = &mut scores[visible.clone()];
+    fn normalise<S: Simd>(&mut self, simd: S, queries: Range<usize>, visible: Range<usize>) {
+        for query in queries {
+            let scores = &mut self.scores[query * BLOCK..][visible.clone()];
+            let maximum = self.maxima[query];
             let larger = maximum.max(softmax::maximum(simd, scores));
             // While all scores are minus infinity, so that a later block can still begin the sums.
             let shift = if larger == f32::NEG_INFINITY { 0.0 } else { larger };
-            let shrink = (*maximum - shift).exp();
-            *maximum = larger;
-            *sum = *sum * shrink + softmax::exp_and_sum(simd, scores, shift);
-            for value in values {
+            let shrink = (maximum - shift).exp();
+            let sum = softmax::exp_and_sum(simd, scores, shift);
+            self.maxima[query] = larger;
+            self.sums[query] = self.sums[query] * shrink + sum;
+            for value in &mut self.values[query * self.width..][..self.width] {
                 *value *= shrink;
             }
         }
     }
 
-    /// `values += exponentials block`: exponentials `(heads, visible)`, block `(BLOCK, width)`.
+    /// `values += exponentials block`, with exponentials `(queries, visible)` and block `(BLOCK, width)`.
     #[inline(always)]
-    fn accumulate<S: Simd>(&mut self, simd: S, block: &[f32], visible: Range<usize>) {
-        let width = block.len() / BLOCK;
-        let stride = width / S::LANES;
+    fn accumulate<S: Simd>(
+        &mut self,
+        simd: S,
+        queries: Range<usize>,
+        block: &[f32],
+        visible: Range<usize>,
+    ) {
+        let stride = self.width / S::LANES;
         let block = &S::chunks(block).0[visible.start * stride..];
-        for_each_tile!(self.sums.len(), (head, M) => {
+        for_each_tile!(queries, (query, M) => {
             let weights: [_; M] =
-                array::from_fn(|m| &self.scores[(head + m) * BLOCK..][visible.clone()]);
+                array::from_fn(|m| &self.scores[(query + m) * BLOCK..][visible.clone()]);
+            let values = &mut self.values[query * self.width..][..M * self.width];
+            let values = S::chunks_mut(values).0;
             for column in (0..stride).step_by(2) {
                 let mut sums = [[simd.splat(0.0); 2]; M];
-                for (m, sums) in sums.iter_mut().enumerate() {
-                    let row = S::chunks(&self.values[(head + m) * width..][..width]).0;
+                for (sums, row) in sums.iter_mut().zip(values.chunks_exact(stride)) {
                     *sums = [simd.load(&row[column]), simd.load(&row[column + 1])];
                 }
                 tile::outer(simd, weights, &block[column..], stride, &mut sums);
-                for (m, sums) in sums.iter().enumerate() {
-                    let row = S::chunks_mut(&mut self.values[(head + m) * width..][..width]).0;
+                for (sums, row) in sums.iter().zip(values.chunks_exact_mut(stride)) {
                     simd.store(sums[0], &mut row[column]);
                     simd.store(sums[1], &mut row[column + 1]);
                 }
@@ -191,10 +245,10 @@ impl Online {
         });
     }
 
-    fn write(&self, out: &mut [f32], head_dim: usize) {
-        let width = self.values.len() / self.sums.len();
-        let rows = out.chunks_exact_mut(head_dim).zip(self.values.chunks_exact(width));
-        for ((out, values), sum) in rows.zip(&self.sums) {
+    /// The results of the queries from `first` on, as many as `out` has heads.
+    fn write(&self, first: usize, out: &mut [f32], head_dim: usize) {
+        let rows = self.values.chunks_exact(self.width).zip(&self.sums).skip(first);
+        for (out, (values, sum)) in out.chunks_exact_mut(head_dim).zip(rows) {
             for (out, value) in out.iter_mut().zip(values) {
                 *out = value / sum;
             }
@@ -204,6 +258,10 @@ impl Online {
 
 /// Positions in a block: four vectors of sixteen; a block of one head and 64 columns is as large as a first-level cache.
 pub(crate) const BLOCK: usize = 64;
+
+/// Queries in a piece of work. Their scores and, at 64 columns, their values are 16 KiB each; and a block that comes from
+/// the third-level cache is used for long enough (64 queries are 10 microseconds) to hide how long it took.
+const PIECE_QUERIES: usize = 64;
 
 #[cfg(test)]
 mod tests;

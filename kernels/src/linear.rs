@@ -40,7 +40,7 @@ pub fn linear(
 
     let cost = rows * outputs * inputs;
     let width = if threads::pays(cost) { piece_width(outputs) } else { outputs };
-    let mut pieces = split_columns(out, outputs, width);
+    let mut pieces = threads::rectangles(out, outputs, rows, width);
     threads::for_each_piece(&mut pieces, 1, cost, |index, piece| {
         let first = index * width;
         let out = &mut *piece[0];
@@ -54,19 +54,6 @@ pub fn linear(
 fn piece_width(outputs: usize) -> usize {
     let pieces = threads::count() * PIECES_PER_THREAD;
     outputs.div_ceil(pieces).next_multiple_of(TILE_MULTIPLE)
-}
-
-/// The rows of `width` columns of `out` each.
-fn split_columns(out: &mut [f32], columns: usize, width: usize) -> Vec<Vec<&mut [f32]>> {
-    let rows = out.len() / columns;
-    let mut pieces: Vec<_> =
-        (0..columns.div_ceil(width)).map(|_| Vec::with_capacity(rows)).collect();
-    for row in out.chunks_exact_mut(columns) {
-        for (piece, part) in pieces.iter_mut().zip(row.chunks_mut(width)) {
-            piece.push(part);
-        }
-    }
-    pieces
 }
 
 /// Some columns of a product.

@@ -17,6 +17,30 @@ pub(crate) fn for_each_piece<T: Send>(
     }
 }
 
+/// A rectangle of a matrix, row by row.
+pub(crate) type Rectangle<'a> = Vec<&'a mut [f32]>;
+
+/// Cuts a matrix into rectangles of `rows` by `width`, those beside each other first. The last ones may be smaller.
+pub(crate) fn rectangles(
+    matrix: &mut [f32],
+    columns: usize,
+    rows: usize,
+    width: usize,
+) -> Vec<Rectangle<'_>> {
+    let mut rectangles: Vec<Rectangle<'_>> = Vec::new();
+    for band in matrix.chunks_mut(rows * columns) {
+        let first = rectangles.len();
+        let height = band.len() / columns;
+        rectangles.resize_with(first + columns.div_ceil(width), || Vec::with_capacity(height));
+        for row in band.chunks_exact_mut(columns) {
+            for (rectangle, part) in rectangles[first..].iter_mut().zip(row.chunks_mut(width)) {
+                rectangle.push(part);
+            }
+        }
+    }
+    rectangles
+}
+
 /// Whether to spread `cost` multiply-adds over the threads.
 pub(crate) fn pays(cost: usize) -> bool {
     cost >= MIN_COST && rayon::current_num_threads() > 1
