@@ -4,7 +4,8 @@ use crate::isa::Isa;
 use crate::simd::{Kernel, Simd};
 use crate::softmax;
 
-/// The index of the largest value: the first of equals; a NaN loses to every number. 0 where there is no number.
+/// The index of the largest value: the first of equals; a NaN loses to every number. 0 where there
+/// is no number.
 #[must_use]
 pub fn argmax(isa: Isa, x: &[f32]) -> usize {
     isa.run(Argmax(x))

@@ -1,17 +1,18 @@
 //! Causal grouped-query attention over a cache, a block of positions at a time.
 //!
-//! A piece of work is a head with keys and a group of rows; each pair of a row and a head that asks is a *query*. The
-//! queries of a piece meet the blocks of the cache in their order, all of them while a block is in the first-level cache.
-//! A block gives a score for each of its positions; the softmax is *online* (Milakov and Gimelshein, 2018,
-//! <https://arxiv.org/abs/1805.02867>): the sums so far are kept relative to the largest score so far, and scaled down
-//! when a larger one comes. So no row of scores is ever longer than a block. Blocks begin at fixed positions, which is why
-//! a row's result does not depend on the rows beside it.
+//! A piece of work is a head with keys and a group of rows; each pair of a row and a head that asks
+//! is a *query*. The queries of a piece meet the blocks of the cache in their order, all of them
+//! while a block is in the first-level cache. A block gives a score for each of its positions; the
+//! softmax is *online* (Milakov and Gimelshein, 2018, <https://arxiv.org/abs/1805.02867>): the sums
+//! so far are kept relative to the largest score so far, and scaled down when a larger one comes.
+//! So no row of scores is ever longer than a block. Blocks begin at fixed positions, which is why a
+//! row's result does not depend on the rows beside it.
 
 use std::array;
 use std::ops::Range;
 
 use crate::isa::Isa;
-use crate::kv::KvView;
+use crate::kv::{KvLayout, KvView};
 use crate::simd::{Kernel, Simd};
 use crate::{softmax, threads, tile};
 
@@ -26,8 +27,8 @@ pub struct Attend {
     pub window: Option<usize>,
 }
 
-/// Attention of the last rows of the cache: `queries` and `out` are `(rows, heads * head_dim)`, and the rows are the last
-/// ones of `cache.positions`.
+/// Attention of the last rows of the cache: `queries` and `out` are `(rows, heads * head_dim)`, and
+/// the rows are the last ones of `cache.positions`.
 pub fn attention(isa: Isa, queries: &[f32], cache: KvView<'_>, attend: Attend, out: &mut [f32]) {
     let kv_heads = cache.layout.kv_heads;
     let columns = attend.heads * cache.layout.head_dim;
@@ -77,7 +78,7 @@ impl Kernel for Piece<'_, '_> {
         let layout = self.cache.layout;
         let rows = self.out.len();
         let queries = self.queries();
-        let mut online = Online::new(queries.len(), layout.width());
+        let mut online = Online::new(queries.len(), layout);
         let positions = self.visible(0).start..self.visible(rows - 1).end;
         for block in positions.start / BLOCK..positions.end.div_ceil(BLOCK) {
             let (keys, values) = self.cache.head(block, self.kv_head);
@@ -115,7 +116,8 @@ impl Piece<'_, '_> {
         end.saturating_sub(self.attend.window.unwrap_or(end))..end
     }
 
-    /// The rows that see something of a block, in runs that see the same, which is in slots of the block.
+    /// The rows that see something of a block, in runs that see the same, which is in slots of the
+    /// block.
     fn runs(&self, block: usize) -> Vec<(Range<usize>, Range<usize>)> {
         let slots = |row| {
             let Range { start, end } = self.visible(row);
@@ -147,9 +149,12 @@ struct Online {
     values: Vec<f32>,
     /// Columns of a row of values.
     width: usize,
+    /// From the values of a block to the keys of the next, in numbers.
+    ahead: usize,
 }
 
-/// Runs `$body` for all of `$range` in tiles of four, two and one, with `$m` as that constant and `$first` as the start.
+/// Runs `$body` for all of `$range` in tiles of four, two and one, with `$m` as that constant and
+/// `$first` as the start.
 macro_rules! for_each_tile {
     ($range:expr, ($first:ident, $m:ident) => $body:expr) => {{
         let Range { start: mut $first, end } = $range;
@@ -167,17 +172,20 @@ macro_rules! for_each_tile {
 }
 
 impl Online {
-    fn new(queries: usize, width: usize) -> Self {
+    fn new(queries: usize, layout: KvLayout) -> Self {
+        let width = layout.width();
         Self {
             maxima: vec![f32::NEG_INFINITY; queries],
             sums: vec![0.0; queries],
             scores: vec![0.0; queries * BLOCK],
             values: vec![0.0; queries * width],
             width,
+            ahead: layout.floats(BLOCK) - layout.head_dim * BLOCK,
         }
     }
 
-    /// `scores = queries keys * scale`, with keys `(head_dim, BLOCK)`: also those that a query may not see.
+    /// `scores = queries keys * scale`, with keys `(head_dim, BLOCK)`: also those that a query may
+    /// not see.
     #[inline(always)]
     fn score<S: Simd>(&mut self, simd: S, queries: &[&[f32]], keys: &[f32], scale: f32) {
         let keys = S::chunks(keys).0;
@@ -186,7 +194,8 @@ impl Online {
             let queries: [_; M] = array::from_fn(|m| queries[query + m]);
             for column in (0..stride).step_by(2) {
                 let mut sums = [[simd.splat(0.0); 2]; M];
-                tile::outer(simd, queries, &keys[column..], stride, &mut sums);
+                // The values lie behind the keys.
+                tile::outer(simd, queries, &keys[column..], (stride, keys.len()), &mut sums);
                 for (m, sums) in sums.iter().enumerate() {
                     let row = S::chunks_mut(&mut self.scores[(query + m) * BLOCK..][..BLOCK]).0;
                     simd.store(simd.mul(sums[0], simd.splat(scale)), &mut row[column]);
@@ -196,7 +205,8 @@ impl Online {
         });
     }
 
-    /// Takes the visible scores into the softmax: leaves their exponentials, and scales what was before.
+    /// Takes the visible scores into the softmax: leaves their exponentials, and scales what was
+    /// before.
     #[inline(always)]
     fn normalise<S: Simd>(&mut self, simd: S, queries: Range<usize>, visible: Range<usize>) {
         for query in queries {
@@ -215,7 +225,8 @@ impl Online {
         }
     }
 
-    /// `values += exponentials block`, with exponentials `(queries, visible)` and block `(BLOCK, width)`.
+    /// `values += exponentials block`, with exponentials `(queries, visible)` and block `(BLOCK,
+    /// width)`.
     #[inline(always)]
     fn accumulate<S: Simd>(
         &mut self,
@@ -225,6 +236,7 @@ impl Online {
         visible: Range<usize>,
     ) {
         let stride = self.width / S::LANES;
+        let ahead = self.ahead / S::LANES;
         let block = &S::chunks(block).0[visible.start * stride..];
         for_each_tile!(queries, (query, M) => {
             let weights: [_; M] =
@@ -236,7 +248,7 @@ impl Online {
                 for (sums, row) in sums.iter_mut().zip(values.chunks_exact(stride)) {
                     *sums = [simd.load(&row[column]), simd.load(&row[column + 1])];
                 }
-                tile::outer(simd, weights, &block[column..], stride, &mut sums);
+                tile::outer(simd, weights, &block[column..], (stride, ahead), &mut sums);
                 for (sums, row) in sums.iter().zip(values.chunks_exact_mut(stride)) {
                     simd.store(sums[0], &mut row[column]);
                     simd.store(sums[1], &mut row[column + 1]);
@@ -256,11 +268,13 @@ impl Online {
     }
 }
 
-/// Positions in a block: four vectors of sixteen; a block of one head and 64 columns is as large as a first-level cache.
+/// Positions in a block: four vectors of sixteen; a block of one head and 64 columns is as large as
+/// a first-level cache.
 pub(crate) const BLOCK: usize = 64;
 
-/// Queries in a piece of work. Their scores and, at 64 columns, their values are 16 KiB each; and a block that comes from
-/// the third-level cache is used for long enough (64 queries are 10 microseconds) to hide how long it took.
+/// Queries in a piece of work. Their scores and, at 64 columns, their values are 16 KiB each; and a
+/// block that comes from the third-level cache is used for long enough (64 queries are 10
+/// microseconds) to hide how long it took.
 const PIECE_QUERIES: usize = 64;
 
 #[cfg(test)]

@@ -5,7 +5,8 @@ use crate::isa::Isa;
 use crate::simd::{Kernel, Simd};
 use crate::threads;
 
-/// `gate = silu(gate) * up`, with `silu(x) = x / (1 + e^-x)` (Shazeer, 2020, "GLU variants improve transformer").
+/// `gate = silu(gate) * up`, with `silu(x) = x / (1 + e^-x)` (Shazeer, 2020, "GLU variants improve
+/// transformer").
 pub fn silu_mul(isa: Isa, gate: &mut [f32], up: &[f32]) {
     assert_eq!(gate.len(), up.len(), "lengths of gate and up");
     let cost = gate.len() * SILU_COST;

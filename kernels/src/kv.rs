@@ -1,9 +1,10 @@
 //! How the keys and values of a layer lie in memory.
 //!
-//! Positions come in blocks of 64, and a block holds, head after head, the keys *transposed*, `(head_dim, 64)`, and then
-//! the values, `(64, width)`, where the width is `head_dim` up to a multiple of 32. So attention reads a head of a block as
-//! one stretch (32 KiB for 64 columns), computes 64 scores side by side without adding up lanes, and never meets a row
-//! that ends in the middle of two vectors. Blocks fill one after the other, and what is not filled is not touched.
+//! Positions come in blocks of 64, and a block holds, head after head, the keys *transposed*,
+//! `(head_dim, 64)`, and then the values, `(64, width)`, where the width is `head_dim` up to a
+//! multiple of 32. So attention reads a head of a block as one stretch (32 KiB for 64 columns),
+//! computes 64 scores side by side without adding up lanes, and never meets a row that ends in the
+//! middle of two vectors. Blocks fill one after the other, and what is not filled is not touched.
 
 use crate::attention::BLOCK;
 
@@ -96,7 +97,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_was_put_is_there(kv_heads in 1_usize..4, head_dim in 1_usize..70, steps in prop::collection::vec(0_usize..90, 1..4)) {
+        fn what_was_put_is_there(
+            kv_heads in 1_usize..4,
+            head_dim in 1_usize..70,
+            steps in prop::collection::vec(0_usize..90, 1..4),
+        ) {
             let layout = KvLayout { kv_heads, head_dim };
             let positions: usize = steps.iter().sum();
             let columns = kv_heads * head_dim;

@@ -1,16 +1,17 @@
 //! The arithmetic: dot products, GEMV, GEMM, norms, attention, by SIMD chosen at run time.
 //!
-//! Plain slices in, plain slices out: no tensors, no models. Weights stay in the dtype of the checkpoint
-//! ([`Elements`]) and are widened on their way into the registers; activations and sums are f32. Every operation takes
-//! the [`Isa`] it shall use and spreads itself over the threads of the current rayon pool where that pays. Sizes that do
-//! not fit together panic.
+//! Plain slices in, plain slices out: no tensors, no models. Weights stay in the dtype of the
+//! checkpoint ([`Elements`]) and are widened on their way into the registers; activations and sums
+//! are f32. Every operation takes the [`Isa`] it shall use and spreads itself over the threads of
+//! the current rayon pool where that pays. Sizes that do not fit together panic.
 //!
 //! # Every result is the same, every time
 //!
-//! The bits of a result depend on the numbers, on the [`Isa`], and on nothing else: not on the number of threads, and
-//! not on the rows that are computed beside a row. A token's activations are the same whether it comes alone or in a
-//! prompt of 512, because each output of [`linear`] is one chain of sums in one order, whatever the blocking, and each
-//! row of [`attention()`] takes its keys in blocks that begin at fixed positions.
+//! The bits of a result depend on the numbers, on the [`Isa`], and on nothing else: not on the
+//! number of threads, and not on the rows that are computed beside a row. A token's activations are
+//! the same whether it comes alone or in a prompt of 512, because each output of [`linear()`] is
+//! one chain of sums in one order, whatever the blocking, and each row of [`attention()`] takes its
+//! keys in blocks that begin at fixed positions.
 //!
 //! # Layout
 //!
@@ -18,8 +19,9 @@
 //! - [`isa`]: the instruction sets of this machine; `simd` is what an operation may use of one
 //! - [`mod@linear`]: GEMV and GEMM, on the tiles of `tile`
 //! - [`attention`](mod@attention): over the keys and values that [`kv`] lays out
-//! - [`norm`], [`mod@rope`], [`elementwise`], [`mod@softmax`], [`mod@argmax`]: the rest of a decoder
-//! - [`reference`]: all of them once more, slowly and in f64, for the tests
+//! - [`norm`], [`mod@rope`], [`elementwise`], [`mod@softmax`], [`mod@argmax`]: the rest of a
+//!   decoder
+//! - [`mod@reference`]: all of them once more, slowly and in f64, for the tests
 #![expect(clippy::missing_panics_doc, reason = "as said above: sizes that do not fit panic")]
 #![expect(
     clippy::inline_always,

@@ -1,14 +1,17 @@
-//! GEMV and GEMM with weights as they lie in the checkpoint: `(outputs, inputs)`, row-major, in their own dtype.
+//! GEMV and GEMM with weights as they lie in the checkpoint: `(outputs, inputs)`, row-major, in
+//! their own dtype.
 //!
-//! Both operands run along the inner dimension, so no weight is moved, transposed or kept in another form: a tile of
-//! outputs keeps a vector of partial sums each, widens its weights on their way into the registers, and adds the lanes up
-//! at the end. One row (decoding) multiplies eight weight rows at a time, at the speed of memory. Up to eight rows share
-//! what was widened, which makes it as fast as if the weights had been f32: the additional instructions run beside the
-//! multiply-adds. More rows (a prompt) come in such groups, and a block of weights waits in the second-level cache while
-//! they pass.
+//! Both operands run along the inner dimension, so no weight is moved, transposed or kept in
+//! another form: a tile of outputs keeps a vector of partial sums each, widens its weights on their
+//! way into the registers, and adds the lanes up at the end. One row (decoding) multiplies eight
+//! weight rows at a time, at the speed of memory. Up to eight rows share what was widened, which
+//! makes it as fast as if the weights had been f32: the additional instructions run beside the
+//! multiply-adds. More rows (a prompt) come in such groups, and a block of weights waits in the
+//! second-level cache while they pass.
 //!
-//! The outputs are spread over the threads. Whatever the tile, an output is the same chain of sums ([`tile::dot`]), then
-//! the rest of the row as one more vector with zeros behind it, then the lanes in a fixed order, then the bias.
+//! The outputs are spread over the threads. Whatever the tile, an output is the same chain of sums
+//! (`tile::dot`), then the rest of the row as one more vector with zeros behind it, then the
+//! lanes in a fixed order, then the bias.
 
 use std::ops::Range;
 use std::{array, slice};
@@ -18,7 +21,8 @@ use crate::isa::Isa;
 use crate::simd::{Kernel, Simd};
 use crate::{threads, tile};
 
-/// `out = x weight^T + bias`: x `(rows, inputs)`, weight `(outputs, inputs)`, bias `(outputs)`, out `(rows, outputs)`.
+/// `out = x weight^T + bias`: x `(rows, inputs)`, weight `(outputs, inputs)`, bias `(outputs)`, out
+/// `(rows, outputs)`.
 pub fn linear(
     isa: Isa,
     x: &[f32],
@@ -50,7 +54,8 @@ pub fn linear(
     });
 }
 
-/// Outputs of one piece of work: several a thread, since a thread may lose its core to one that fetches.
+/// Outputs of one piece of work: several a thread, since a thread may lose its core to one that
+/// fetches.
 fn piece_width(outputs: usize) -> usize {
     let pieces = threads::count() * PIECES_PER_THREAD;
     outputs.div_ceil(pieces).next_multiple_of(TILE_MULTIPLE)
@@ -89,8 +94,8 @@ impl<E: Element> Kernel for Product<'_, '_, E> {
 }
 
 impl<E: Element> Product<'_, '_, E> {
-    /// Some rows, as many as a tile has, and some columns, in tiles with as many sums as fit the registers beside a row
-    /// of `x` and what was widened.
+    /// Some rows, as many as a tile has, and some columns, in tiles with as many sums as fit the
+    /// registers beside a row of `x` and what was widened.
     #[inline(always)]
     fn group<S: Simd>(&mut self, simd: S, rows: Range<usize>, columns: Range<usize>) {
         let row = rows.start;
@@ -178,7 +183,8 @@ impl<E: Element> Product<'_, '_, E> {
         &self.x[row * self.inputs..][..self.inputs]
     }
 
-    /// The weights of a column; past the last it is the last again, so that tiles need not be whole.
+    /// The weights of a column; past the last it is the last again, so that tiles need not be
+    /// whole.
     #[inline(always)]
     fn weight_row(&self, column: usize) -> &[E] {
         &self.weight[column.min(self.columns() - 1) * self.inputs..][..self.inputs]
@@ -190,7 +196,8 @@ fn pieces(length: usize, size: usize) -> impl Iterator<Item = Range<usize>> {
     (0..length).step_by(size).map(move |start| start..length.min(start + size))
 }
 
-/// Weights of a block: a quarter of a second-level cache of 1 MiB, since the rows of `x` pass through it as well.
+/// Weights of a block: a quarter of a second-level cache of 1 MiB, since the rows of `x` pass
+/// through it as well.
 const BLOCK_BYTES: usize = 256 << 10;
 
 /// What the columns of all tiles divide, so that only the last tile of a matrix is not whole.

@@ -1,11 +1,13 @@
-//! Root mean square layer normalisation (Zhang and Sennrich, 2019, <https://arxiv.org/abs/1910.07467>).
+//! Root mean square layer normalisation (Zhang and Sennrich, 2019,
+//! <https://arxiv.org/abs/1910.07467>).
 
 use crate::elements::{Element, Elements, with_dtype};
 use crate::isa::Isa;
 use crate::simd::{Kernel, Simd};
 use crate::threads;
 
-/// `out = x / sqrt(mean(x^2) + eps) * weight` over each run of `weight.len()` numbers: a row of a layer norm, or a head.
+/// `out = x / sqrt(mean(x^2) + eps) * weight` over each run of `weight.len()` numbers: a row of a
+/// layer norm, or a head.
 pub fn rms_norm(isa: Isa, x: &[f32], weight: Elements<'_>, eps: f32, out: &mut [f32]) {
     assert_eq!(x.len(), out.len(), "lengths before and after a norm");
     let piece = check_runs(x, weight);

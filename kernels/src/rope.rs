@@ -1,14 +1,16 @@
-//! Rotary position embedding (Su et al., 2021, <https://arxiv.org/abs/2104.09864>), in the half-split layout.
+//! Rotary position embedding (Su et al., 2021, <https://arxiv.org/abs/2104.09864>), in the
+//! half-split layout.
 
 use crate::isa::Isa;
 use crate::simd::{Kernel, Simd};
 use crate::threads;
 
-/// In each head of `2 * inverse_frequencies.len()` columns, columns `i` and `i + head_dim / 2` turn by
-/// `position * inverse_frequencies[i]`. `x` is `(rows, columns)`, whole heads a row; row `r` is at `first_position + r`.
+/// In each head of `2 * inverse_frequencies.len()` columns, columns `i` and `i + head_dim / 2` turn
+/// by `position * inverse_frequencies[i]`. `x` is `(rows, columns)`, whole heads a row; row `r` is
+/// at `first_position + r`.
 ///
-/// The angle is rounded to f32, as the models were trained with: far into a context this matters more than anything
-/// that is done with it later.
+/// The angle is rounded to f32, as the models were trained with: far into a context this matters
+/// more than anything that is done with it later.
 pub fn rope(
     isa: Isa,
     x: &mut [f32],

@@ -1,9 +1,10 @@
 //! What an operation may use of an instruction set.
 //!
-//! An operation is a [`Kernel`]: a struct of its arguments whose `run` is written once, over [`Simd`]. Each instruction
-//! set is a token that exists only where the processor was seen to have it, which is what makes its methods safe.
-//! [`Simd::vectorize`] enters a function compiled for that set, and everything is inlined into it; so vector code uses
-//! loops, not closures, which would be compiled on their own, without the set.
+//! An operation is a [`Kernel`]: a struct of its arguments whose `run` is written once, over
+//! [`Simd`]. Each instruction set is a token that exists only where the processor was seen to have
+//! it, which is what makes its methods safe. [`Simd::vectorize`] enters a function compiled for
+//! that set, and everything is inlined into it; so vector code uses loops, not closures, which
+//! would be compiled on their own, without the set.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -50,7 +51,8 @@ pub(crate) trait Simd: Copy {
     /// A rest, with zeros behind it.
     fn padded<T: Copy + Default>(rest: &[T]) -> Self::Array<T>;
 
-    /// Asks for the memory at `index` of `slice`, or behind its end, to be brought to the second-level cache.
+    /// Asks for the memory at `index` of `slice`, or behind its end, to be brought to the
+    /// second-level cache.
     fn prefetch<T>(self, slice: &[T], index: usize);
 
     fn load(self, from: &Self::Array<f32>) -> Self::Vector;
@@ -78,11 +80,13 @@ pub(crate) trait Simd: Copy {
     /// Of all lanes; a NaN is passed over where a number follows or precedes it.
     fn maximum(self, a: Self::Vector) -> f32;
 
-    /// `e^a` to about two units in the last place. Zero below -87.7, and 2e38 above 88.3; NaN stays NaN.
+    /// `e^a` to about two units in the last place. Zero below -87.7, and 2e38 above 88.3; NaN stays
+    /// NaN.
     ///
-    /// `a = n ln 2 + r` with `|r| <= ln 2 / 2`, so `e^a = 2^n e^r`. The Taylor polynomial of degree 7 leaves
-    /// `r^8 / 8! < 6e-9` of `e^r`, less than f32 can show. `2^n` is made from bits: adding 1.5 * 2^23 rounds to an integer
-    /// and leaves it in the low bits of the sum, and 127 more is the bias of an exponent; `n = -127` gives the bits of 0.
+    /// `a = n ln 2 + r` with `|r| <= ln 2 / 2`, so `e^a = 2^n e^r`. The Taylor polynomial of degree
+    /// 7 leaves `r^8 / 8! < 6e-9` of `e^r`, less than f32 can show. `2^n` is made from bits: adding
+    /// 1.5 * 2^23 rounds to an integer and leaves it in the low bits of the sum, and 127 more is
+    /// the bias of an exponent; `n = -127` gives the bits of 0.
     #[inline(always)]
     fn exp(self, a: Self::Vector) -> Self::Vector {
         const TO_INTEGER: f32 = 12_582_912.0 + 127.0;

@@ -3,7 +3,8 @@
 use crate::isa::Isa;
 use crate::simd::{Kernel, Simd};
 
-/// `x = e^(x - max x) / sum e^(x - max x)`. With a NaN, or without a finite maximum, all become NaN.
+/// `x = e^(x - max x) / sum e^(x - max x)`. With a NaN, or without a finite maximum, all become
+/// NaN.
 pub fn softmax(isa: Isa, x: &mut [f32]) {
     isa.run(Softmax(x));
 }

@@ -2,8 +2,8 @@
 
 use rayon::prelude::*;
 
-/// Calls `work` on each piece of `length` items of `out`, with its number, on all threads of the current pool if the
-/// whole costs enough. `cost` is in multiply-adds, or what takes as long.
+/// Calls `work` on each piece of `length` items of `out`, with its number, on all threads of the
+/// current pool if the whole costs enough. `cost` is in multiply-adds, or what takes as long.
 pub(crate) fn for_each_piece<T: Send>(
     out: &mut [T],
     length: usize,
@@ -20,7 +20,8 @@ pub(crate) fn for_each_piece<T: Send>(
 /// A rectangle of a matrix, row by row.
 pub(crate) type Rectangle<'a> = Vec<&'a mut [f32]>;
 
-/// Cuts a matrix into rectangles of `rows` by `width`, those beside each other first. The last ones may be smaller.
+/// Cuts a matrix into rectangles of `rows` by `width`, those beside each other first. The last ones
+/// may be smaller.
 pub(crate) fn rectangles(
     matrix: &mut [f32],
     columns: usize,
@@ -51,6 +52,6 @@ pub(crate) fn count() -> usize {
     rayon::current_num_threads()
 }
 
-/// A fork and a join take 5 to 20 microseconds where the other thread sleeps; a core streams half a million bf16
-/// weights from memory in about 70.
+/// A fork and a join take 5 to 20 microseconds where the other thread sleeps; a core streams half a
+/// million bf16 weights from memory in about 70.
 const MIN_COST: usize = 1 << 19;

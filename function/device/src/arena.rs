@@ -1,8 +1,9 @@
 //! One reservation for all weights, cut into regions that are filled by whoever owns them.
 //!
-//! The reservation is made before a byte has arrived and costs no memory. It is carved once, into disjoint regions; a
-//! region is *moved* to whoever fills it, so that no two writers can meet, and comes back as the bytes of a
-//! [`Tensor`](crate::Tensor). Meanwhile another thread may fault pages in, ahead of the writers.
+//! The reservation is made before a byte has arrived and costs no memory. It is carved once, into
+//! disjoint regions; a region is *moved* to whoever fills it, so that no two writers can meet, and
+//! comes back as the bytes of a [`Tensor`](crate::Tensor). Meanwhile another thread may fault pages
+//! in, ahead of the writers.
 #![expect(unsafe_code, reason = "regions of one mapping are written by different threads")]
 
 use std::fmt;
@@ -15,7 +16,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::Error;
 use crate::mapping::{Mapping, Pages};
 
-/// One contiguous reservation, on huge pages where the kernel allows. Its start is aligned to 2 MiB.
+/// One contiguous reservation, on huge pages where the kernel allows. Its start is aligned to 2
+/// MiB.
 #[derive(Debug)]
 pub struct Arena {
     mapping: Mapping,
@@ -36,7 +38,8 @@ impl Arena {
         self.mapping.bytes() as u64
     }
 
-    /// Cuts the arena into one region a range, in the order given. Bytes between them stay nobody's. Succeeds once.
+    /// Cuts the arena into one region a range, in the order given. Bytes between them stay
+    /// nobody's. Succeeds once.
     pub fn carve(self: &Arc<Self>, ranges: &[Range<u64>]) -> Result<Vec<Region>, Error> {
         check_disjoint(ranges, self.bytes())?;
         if self.carved.swap(true, Ordering::Relaxed) {
@@ -46,8 +49,9 @@ impl Arena {
         Ok(ranges.iter().map(region).collect())
     }
 
-    /// Makes the pages of a range resident, changing no byte, and says whether the kernel could; where it could not,
-    /// they fault in as they are written. Safe beside threads that write the regions there.
+    /// Makes the pages of a range resident, changing no byte, and says whether the kernel could;
+    /// where it could not, they fault in as they are written. Safe beside threads that write the
+    /// regions there.
     ///
     /// # Panics
     /// The range is not within the arena.
@@ -99,8 +103,8 @@ impl Region {
             self.len()
         );
         let destination = self.arena.mapping.at(offset(self.range.start + at));
-        // SAFETY: the destination is within this region, as just asserted; regions are disjoint and this one is
-        // borrowed mutably, so nobody else reads or writes it, `bytes` included.
+        // SAFETY: the destination is within this region, as just asserted; regions are disjoint and
+        // this one is borrowed mutably, so nobody else reads or writes it, `bytes` included.
         unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), destination.as_ptr(), bytes.len()) };
     }
 
@@ -126,8 +130,8 @@ impl Region {
 impl AsRef<[u8]> for Region {
     fn as_ref(&self) -> &[u8] {
         let start = self.arena.mapping.at(offset(self.range.start));
-        // SAFETY: the range is within the mapping, which lives as long as `self.arena` and is zero where it was never
-        // written; only this region can write it, and it is borrowed.
+        // SAFETY: the range is within the mapping, which lives as long as `self.arena` and is zero
+        // where it was never written; only this region can write it, and it is borrowed.
         unsafe { slice::from_raw_parts(start.as_ptr(), offset(self.len())) }
     }
 }

@@ -1,7 +1,8 @@
 //! What every device does: one test body for all of them.
 //!
-//! Each operation is compared with the f64 reference of `firstlight-kernels`, through the trait alone. A device calls
-//! [`device_tests!`](crate::device_tests) in its test module with an iterator over the instances to try.
+//! Each operation is compared with the f64 reference of `firstlight-kernels`, through the trait
+//! alone. A device calls [`device_tests!`](crate::device_tests) in its test module with an iterator
+//! over the instances to try.
 
 use bytes::Bytes;
 use firstlight_kernels::reference::check::{Weights, assert_close, numbers};
@@ -120,7 +121,8 @@ pub(crate) fn rope<D: Upload>(device: &D) {
     }
 }
 
-/// A prompt, a second one, and some tokens: each sees all before it, or as many as the window is wide.
+/// A prompt, a second one, and some tokens: each sees all before it, or as many as the window is
+/// wide.
 pub(crate) fn append_and_attention<D: Upload>(device: &D) {
     const POSITIONS: usize = 110;
     for (kv_heads, group, head_dim) in [(1, 1, 16), (2, 3, 64), (2, 2, 80)] {
@@ -180,7 +182,8 @@ pub(crate) fn copy_row_and_argmax<D: Upload>(device: &D) {
     assert_eq!(device.read(&row).unwrap(), values[..3]);
 }
 
-/// Activations with these values. The trait takes them from tables of weights only, so they come out of one.
+/// Activations with these values. The trait takes them from tables of weights only, so they come
+/// out of one.
 fn matrix<D: Upload>(device: &D, values: &[f32], columns: usize) -> D::Activations {
     let rows = values.len() / columns;
     let table = tensor(&Weights::F32(values.to_vec()), &[rows, columns]);

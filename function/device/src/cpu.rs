@@ -1,7 +1,7 @@
 //! The operations, by `firstlight-kernels`.
 //!
-//! They run on the caller's thread and those of its rayon pool, and are done when they return. A caller that is itself a
-//! thread of the pool is not put to sleep while others work for it.
+//! They run on the caller's thread and those of its rayon pool, and are done when they return. A
+//! caller that is itself a thread of the pool is not put to sleep while others work for it.
 
 mod activations;
 mod kv_cache;
@@ -205,4 +205,43 @@ mod tests {
     use super::*;
 
     crate::contract::device_tests!(Isa::available().into_iter().map(Cpu::with));
+
+    fn table(rows: usize, columns: usize) -> Tensor {
+        let bytes = vec![0; rows * columns * 2].into();
+        Tensor::from_bytes(bytes, crate::DType::BF16, vec![rows, columns]).unwrap()
+    }
+
+    #[test]
+    #[should_panic(expected = "row 4 of a table of 4 rows")]
+    fn an_index_past_the_table_panics() {
+        let cpu = Cpu::new();
+        let mut out = cpu.activations(1, 3).unwrap();
+        cpu.embed(&table(4, 3), &[4], &mut out).unwrap();
+    }
+
+    #[test]
+    #[should_panic(expected = "2 rows behind 4 of 5")]
+    fn more_than_the_capacity_panics() {
+        let cpu = Cpu::new();
+        let mut cache = cpu.kv_cache(5, 1, 8).unwrap();
+        let mut x = cpu.activations(4, 8).unwrap();
+        cpu.append(&x, &x, &mut cache).unwrap();
+        cpu.set_rows(&mut x, 2);
+        cpu.append(&x, &x, &mut cache).unwrap();
+    }
+
+    #[test]
+    #[should_panic(expected = "3 rows in activations made for 2")]
+    fn more_rows_than_there_is_room_for_panic() {
+        let cpu = Cpu::new();
+        cpu.set_rows(&mut cpu.activations(2, 8).unwrap(), 3);
+    }
+
+    #[test]
+    #[should_panic(expected = "shape of the product")]
+    fn a_product_of_another_shape_panics() {
+        let cpu = Cpu::new();
+        let x = cpu.activations(2, 3).unwrap();
+        cpu.linear(&x, &table(4, 3), None, &mut cpu.activations(1, 8).unwrap()).unwrap();
+    }
 }

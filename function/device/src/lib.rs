@@ -1,12 +1,13 @@
 //! Memory, tensors and operations on one processor.
 //!
-//! A model is written once, against [`Device`]; a processor implements it. Weights are [`Device::Tensor`]s: immutable,
-//! resident, in the dtype of the checkpoint. Everything that is computed is [`Device::Activations`]: a row-major matrix
-//! of f32, allocated once and reused.
+//! A model is written once, against [`Device`]; a processor implements it. Weights are
+//! [`Device::Tensor`]s: immutable, resident, in the dtype of the checkpoint. Everything that is
+//! computed is [`Device::Activations`]: a row-major matrix of f32, allocated once and reused.
 //!
 //! # Layout
 //!
-//! - [`arena`]: one reservation for all weights, cut into regions that are filled by whoever owns them
+//! - [`arena`]: one reservation for all weights, cut into regions that are filled by whoever owns
+//!   them
 //! - [`tensor`]: a filled region with a dtype and a shape
 //! - [`cpu`]: the operations, by `firstlight-kernels`
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
@@ -29,8 +30,9 @@ pub use tensor::{DType, Tensor};
 
 /// The operations of a decoder on one processor, executed in the order in which they are called.
 ///
-/// Shapes are written `(rows, columns)`; a row is one token unless said otherwise. Sizes that do not fit together are a
-/// bug of the caller and panic; what the world can do (no memory, a lost device) is an [`Error`].
+/// Shapes are written `(rows, columns)`; a row is one token unless said otherwise. Sizes that do
+/// not fit together are a bug of the caller and panic; what the world can do (no memory, a lost
+/// device) is an [`Error`].
 pub trait Device {
     /// Weights: immutable and resident.
     type Tensor;
@@ -42,7 +44,8 @@ pub trait Device {
     /// Room for `(rows, columns)`; the contents are zero.
     fn activations(&self, rows: usize, columns: usize) -> Result<Self::Activations, Error>;
 
-    /// An empty cache of one layer with room for `capacity` positions. Memory is touched as it is used.
+    /// An empty cache of one layer with room for `capacity` positions. Memory is touched as it is
+    /// used.
     fn kv_cache(
         &self,
         capacity: usize,
@@ -53,7 +56,8 @@ pub trait Device {
     /// Sets the number of rows that `x` holds; at most what it was made with. The columns stay.
     fn set_rows(&self, x: &mut Self::Activations, rows: usize);
 
-    /// `out[i] = table[rows[i]]`: table `(n, d)`, out `(rows.len(), d)`. An index past the table panics.
+    /// `out[i] = table[rows[i]]`: table `(n, d)`, out `(rows.len(), d)`. An index past the table
+    /// panics.
     fn embed(
         &self,
         table: &Self::Tensor,
@@ -61,8 +65,9 @@ pub trait Device {
         out: &mut Self::Activations,
     ) -> Result<(), Error>;
 
-    /// `out = x / sqrt(mean(x^2) + eps) * weight` over each run of `weight.len()` columns (Zhang and Sennrich, 2019):
-    /// one run a row for a layer norm, one a head for the q/k norms of Qwen3. `x` and `out` `(rows, n * weight.len())`.
+    /// `out = x / sqrt(mean(x^2) + eps) * weight` over each run of `weight.len()` columns (Zhang
+    /// and Sennrich, 2019): one run a row for a layer norm, one a head for the q/k norms of Qwen3.
+    /// `x` and `out` `(rows, n * weight.len())`.
     fn rms_norm(
         &self,
         x: &Self::Activations,
@@ -79,7 +84,8 @@ pub trait Device {
         eps: f32,
     ) -> Result<(), Error>;
 
-    /// `out = x weight^T + bias`: x `(rows, inputs)`, weight `(outputs, inputs)`, bias `(outputs)`, out `(rows, outputs)`.
+    /// `out = x weight^T + bias`: x `(rows, inputs)`, weight `(outputs, inputs)`, bias `(outputs)`,
+    /// out `(rows, outputs)`.
     fn linear(
         &self,
         x: &Self::Activations,
@@ -88,9 +94,9 @@ pub trait Device {
         out: &mut Self::Activations,
     ) -> Result<(), Error>;
 
-    /// Rotary embedding (Su et al., 2021) in the half-split layout of the checkpoints: in each head of
-    /// `2 * inverse_frequencies.len()` columns, columns `i` and `i + head_dim / 2` turn by `position * inverse_frequencies[i]`.
-    /// Row `r` is at `first_position + r`.
+    /// Rotary embedding (Su et al., 2021) in the half-split layout of the checkpoints: in each head
+    /// of `2 * inverse_frequencies.len()` columns, columns `i` and `i + head_dim / 2` turn by
+    /// `position * inverse_frequencies[i]`. Row `r` is at `first_position + r`.
     fn rope(
         &self,
         x: &mut Self::Activations,
@@ -98,8 +104,8 @@ pub trait Device {
         first_position: usize,
     ) -> Result<(), Error>;
 
-    /// Puts `rows` new positions behind those that the cache holds: keys and values `(rows, kv_heads * head_dim)`.
-    /// More than the capacity panics.
+    /// Puts `rows` new positions behind those that the cache holds: keys and values `(rows,
+    /// kv_heads * head_dim)`. More than the capacity panics.
     fn append(
         &self,
         keys: &Self::Activations,
@@ -107,9 +113,9 @@ pub trait Device {
         cache: &mut Self::KvCache,
     ) -> Result<(), Error>;
 
-    /// Causal grouped-query attention over the cache, whose last `rows` positions are those of `queries`:
-    /// queries and out `(rows, heads * head_dim)`, scores scaled by `scale`. With a window of `w`, a position sees
-    /// itself and the `w - 1` before it.
+    /// Causal grouped-query attention over the cache, whose last `rows` positions are those of
+    /// `queries`: queries and out `(rows, heads * head_dim)`, scores scaled by `scale`. With a
+    /// window of `w`, a position sees itself and the `w - 1` before it.
     fn attention(
         &self,
         queries: &Self::Activations,
@@ -133,7 +139,8 @@ pub trait Device {
         out: &mut Self::Activations,
     ) -> Result<(), Error>;
 
-    /// The column of the largest value of each row; the first of equals, and a NaN loses to every number.
+    /// The column of the largest value of each row; the first of equals, and a NaN loses to every
+    /// number.
     fn argmax(&self, x: &Self::Activations) -> Result<Vec<u32>, Error>;
 
     /// Copies `(rows, columns)` to the host, row-major. Waits for everything issued before it.

@@ -1,8 +1,9 @@
 //! Anonymous memory straight from the kernel: zero, and resident only where it was touched.
 //!
-//! `malloc` would serve a buffer of this size from the same call, but says nothing of page size: weights want huge pages
-//! (a gigabyte is 512 faults instead of 262,144), a cache that fills slowly wants small ones (its resident size follows
-//! what it holds, where a huge page would cost 2 MiB at the first position).
+//! `malloc` would serve a buffer of this size from the same call, but says nothing of page size:
+//! weights want huge pages (a gigabyte is 512 faults instead of 262,144), a cache that fills slowly
+//! wants small ones (its resident size follows what it holds, where a huge page would cost 2 MiB at
+//! the first position).
 #![expect(unsafe_code, reason = "memory that is mapped is known by its address")]
 
 use std::io;
@@ -31,7 +32,8 @@ pub(crate) enum Pages {
     Small,
 }
 
-// SAFETY: a mapping is plain memory, which any thread may use and unmap; `Mapping` itself never reads or writes it.
+// SAFETY: a mapping is plain memory, which any thread may use and unmap; `Mapping` itself never
+// reads or writes it.
 unsafe impl Send for Mapping {}
 // SAFETY: as above; a shared reference gives addresses only.
 unsafe impl Sync for Mapping {}
@@ -46,7 +48,8 @@ impl Mapping {
             .checked_add(align)
             .ok_or_else(|| refused(io::ErrorKind::OutOfMemory.into()))?;
         let protection = ProtFlags::READ | ProtFlags::WRITE;
-        // SAFETY: with a null hint and without MAP_FIXED the kernel picks addresses that nothing else uses.
+        // SAFETY: with a null hint and without MAP_FIXED the kernel picks addresses that nothing
+        // else uses.
         let reserved = unsafe {
             mm::mmap_anonymous(ptr::null_mut(), reserved_bytes, protection, MapFlags::PRIVATE)
         }
@@ -73,7 +76,8 @@ impl Mapping {
         unsafe { self.base.add(offset) }
     }
 
-    /// Makes the pages of a range resident and writable, changing no byte of them. Says whether the kernel did.
+    /// Makes the pages of a range resident and writable, changing no byte of them. Says whether the
+    /// kernel did.
     pub(crate) fn populate(&self, range: Range<usize>) -> bool {
         let first = range.start / SMALL_PAGE_BYTES * SMALL_PAGE_BYTES;
         let last = range.end.next_multiple_of(SMALL_PAGE_BYTES);
@@ -81,8 +85,9 @@ impl Mapping {
         #[cfg(target_os = "linux")]
         {
             let advice = mm::Advice::LinuxPopulateWrite;
-            // SAFETY: the pages are of this mapping (its reservation is longer than its last page), and
-            // MADV_POPULATE_WRITE faults pages in without changing what they hold, so it may run beside their owners.
+            // SAFETY: the pages are of this mapping (its reservation is longer than its last page),
+            // and MADV_POPULATE_WRITE faults pages in without changing what they hold, so it may
+            // run beside their owners.
             unsafe { mm::madvise(self.at(first).as_ptr().cast(), last - first, advice).is_ok() }
         }
         #[cfg(not(target_os = "linux"))]
@@ -100,7 +105,8 @@ impl Mapping {
                 Pages::Huge => mm::Advice::LinuxHugepage,
                 Pages::Small => mm::Advice::LinuxNoHugepage,
             };
-            // SAFETY: the range lies in this mapping, and page size is invisible to whoever reads and writes it.
+            // SAFETY: the range lies in this mapping, and page size is invisible to whoever reads
+            // and writes it.
             let _ = unsafe { mm::madvise(self.base.as_ptr().cast(), self.bytes, advice) };
         }
         #[cfg(not(target_os = "linux"))]
@@ -110,7 +116,8 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: this is the reservation that `new` made, and whoever used it borrowed or owned this value.
+        // SAFETY: this is the reservation that `new` made, and whoever used it borrowed or owned
+        // this value.
         let unmapped = unsafe { mm::munmap(self.reserved.as_ptr().cast(), self.reserved_bytes) };
         debug_assert!(unmapped.is_ok(), "a mapping of our own can be unmapped");
     }
@@ -128,8 +135,8 @@ impl Pages {
 /// Huge pages of `x86_64`, and of aarch64 with 4 KiB pages.
 const HUGE_PAGE_BYTES: usize = 2 << 20;
 
-/// The smallest page of the processors at hand. Where the kernel's are larger it refuses to populate, and pages fault in
-/// one by one.
+/// The smallest page of the processors at hand. Where the kernel's are larger it refuses to
+/// populate, and pages fault in one by one.
 const SMALL_PAGE_BYTES: usize = 4096;
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! A filled region, or bytes that somebody else keeps, with a dtype and a shape.
 //!
-//! Tensors are immutable and cheap to clone. Their bytes are used where they lie, whether that is an arena or a mapped
-//! file; only bytes that do not start on a multiple of the element's size are copied, once.
+//! Tensors are immutable and cheap to clone. Their bytes are used where they lie, whether that is
+//! an arena or a mapped file; only bytes that do not start on a multiple of the element's size are
+//! copied, once.
 #![expect(unsafe_code, reason = "bytes are read as numbers without a copy")]
 
 use std::fmt;
@@ -50,7 +51,8 @@ impl fmt::Display for DType {
 /// Immutable numbers in row-major order.
 #[derive(Clone)]
 pub struct Tensor {
-    bytes: Bytes, // as many as the shape asks for, aligned for the dtype: `checked` is the only constructor
+    /// As many as the shape asks for, and aligned for the dtype: `checked` is the only constructor.
+    bytes: Bytes,
     dtype: DType,
     shape: Arc<[usize]>,
 }
@@ -65,7 +67,8 @@ impl Tensor {
         Self::checked(Bytes::from_owner(region), dtype, shape)
     }
 
-    /// Bytes as a tensor: in place where they are aligned for the dtype, copied once where they are not.
+    /// Bytes as a tensor: in place where they are aligned for the dtype, copied once where they are
+    /// not.
     pub fn from_bytes(bytes: Bytes, dtype: DType, shape: Vec<usize>) -> Result<Self, Error> {
         let aligned = if is_aligned(&bytes, dtype) { bytes } else { Aligned::copy(&bytes) };
         Self::checked(aligned, dtype, shape)

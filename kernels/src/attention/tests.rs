@@ -1,5 +1,4 @@
 use super::*;
-use crate::kv::KvLayout;
 use crate::reference::check::{assert_close, numbers};
 use crate::reference::{self, PlainCache};
 

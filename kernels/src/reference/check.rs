@@ -56,7 +56,8 @@ impl Weights {
     }
 }
 
-/// Panics where `fast` is off by more than `tolerance * (1 + |expected|)`, or where only one of the two is NaN.
+/// Panics where `fast` is off by more than `tolerance * (1 + |expected|)`, or where only one of the
+/// two is NaN.
 #[track_caller]
 #[expect(clippy::float_cmp, reason = "equal infinities are close")]
 pub fn assert_close(fast: &[f32], expected: &[f64], tolerance: f64, what: &str) {

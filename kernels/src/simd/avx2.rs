@@ -23,8 +23,9 @@ impl Avx2 {
 
 macro_rules! avx2 {
     ($intrinsics:expr) => {
-        // SAFETY: an `Avx2` exists only where `detect` saw what these intrinsics need; those that take an address get
-        // that of an array as long as what they read or write, and ask for no alignment.
+        // SAFETY: an `Avx2` exists only where `detect` saw what these intrinsics need; those that
+        // take an address get that of an array as long as what they read or write, and ask for no
+        // alignment.
         unsafe { $intrinsics }
     };
 }
@@ -132,13 +133,15 @@ impl Simd for Avx2 {
         let mut sums = [0.0; 4];
         avx2!({
             // Halves of two vectors in one, then pairs of lanes, twice: `a c . . | b d . .`
-            let fold = |a, b| {
-                _mm256_add_ps(
-                    _mm256_permute2f128_ps::<0x20>(a, b),
-                    _mm256_permute2f128_ps::<0x31>(a, b),
-                )
-            };
-            let pairs = _mm256_hadd_ps(fold(a, b), fold(c, d));
+            let ab = _mm256_add_ps(
+                _mm256_permute2f128_ps::<0x20>(a, b),
+                _mm256_permute2f128_ps::<0x31>(a, b),
+            );
+            let cd = _mm256_add_ps(
+                _mm256_permute2f128_ps::<0x20>(c, d),
+                _mm256_permute2f128_ps::<0x31>(c, d),
+            );
+            let pairs = _mm256_hadd_ps(ab, cd);
             let totals = _mm256_hadd_ps(pairs, pairs);
             let (ac, bd) = (_mm256_castps256_ps128(totals), _mm256_extractf128_ps::<1>(totals));
             _mm_storeu_ps(sums.as_mut_ptr(), _mm_unpacklo_ps(ac, bd));

@@ -1,4 +1,5 @@
-//! AVX-512F: Skylake-X (2017) and Zen 4 (2022) on. Twice the lanes, and twice the registers for the sums of a tile.
+//! AVX-512F: Skylake-X (2017) and Zen 4 (2022) on. Twice the lanes, and twice the registers for the
+//! sums of a tile.
 #![expect(unsafe_code, reason = "intrinsics ask for a processor that has them")]
 #![allow(clippy::wildcard_imports, reason = "the names of intrinsics are their own namespace")]
 
@@ -20,8 +21,9 @@ impl Avx512 {
 
 macro_rules! avx512 {
     ($intrinsics:expr) => {
-        // SAFETY: an `Avx512` exists only where `detect` saw what these intrinsics need; those that take an address get
-        // that of an array as long as what they read or write, and ask for no alignment.
+        // SAFETY: an `Avx512` exists only where `detect` saw what these intrinsics need; those that
+        // take an address get that of an array as long as what they read or write, and ask for no
+        // alignment.
         unsafe { $intrinsics }
     };
 }
@@ -124,7 +126,8 @@ impl Simd for Avx512 {
     fn sums(self, [a, b, c, d]: [__m512; 4]) -> [f32; 4] {
         let mut sums = [0.0; 4];
         avx512!({
-            // Halves of two vectors in one, quarters of four in one, then the lanes of each quarter.
+            // Halves of two vectors in one, quarters of four in one, then the lanes of each
+            // quarter.
             let ab = _mm512_add_ps(
                 _mm512_shuffle_f32x4::<0b01_00_01_00>(a, b),
                 _mm512_shuffle_f32x4::<0b11_10_11_10>(a, b),

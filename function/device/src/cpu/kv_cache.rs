@@ -8,8 +8,8 @@ use crate::floats::Floats;
 
 /// Keys and values in f32, in the blocks in which attention reads them.
 ///
-/// The whole capacity is reserved and what positions have reached is resident, so a long context costs a short
-/// conversation nothing.
+/// The whole capacity is reserved and what positions have reached is resident, so a long context
+/// costs a short conversation nothing.
 #[derive(Debug)]
 pub struct KvCache {
     layout: KvLayout,
