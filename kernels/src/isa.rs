@@ -31,13 +31,14 @@ impl Isa {
     /// All of them, the fastest last.
     #[must_use]
     pub fn available() -> Vec<Self> {
-        let mut levels = vec![Level::Portable(Portable)];
-        #[cfg(target_arch = "x86_64")]
-        {
-            levels.extend(Avx2::detect().map(Level::Avx2));
-            levels.extend(Avx512::detect().map(Level::Avx512));
-        }
-        levels.into_iter().map(Self).collect()
+        let levels = [
+            Some(Level::Portable(Portable)),
+            #[cfg(target_arch = "x86_64")]
+            Avx2::detect().map(Level::Avx2),
+            #[cfg(target_arch = "x86_64")]
+            Avx512::detect().map(Level::Avx512),
+        ];
+        levels.into_iter().flatten().map(Self).collect()
     }
 
     pub(crate) fn run<K: Kernel>(self, kernel: K) -> K::Output {
