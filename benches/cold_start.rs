@@ -13,7 +13,6 @@
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a program for developers")]
 
 #[path = "../tests/support/random_model.rs"]
-#[allow(dead_code, reason = "the tests use the other parts")]
 mod random_model;
 
 use std::collections::BTreeMap;

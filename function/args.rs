@@ -192,8 +192,9 @@ pub(crate) enum When {
 #[command(next_help_heading = "Reading the model")]
 pub(crate) struct StoreArgs {
     /// Ranges of weights in flight at once. S3 gives 50 to 90 MB/s a connection: about one for each 50 MB/s of the link
-    #[arg(long, default_value_t = 16, value_name = "N", env = "FIRSTLIGHT_RANGES_IN_FLIGHT")]
-    pub(crate) ranges_in_flight: usize,
+    #[arg(long, default_value_t = 16, value_name = "N", env = "FIRSTLIGHT_RANGES_IN_FLIGHT",
+          value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) ranges_in_flight: u16,
     /// The longest range, in MiB
     #[arg(long, default_value_t = 8, value_name = "MIB", env = "FIRSTLIGHT_RANGE_MIB",
           value_parser = clap::value_parser!(u64).range(1..=1024))]
@@ -210,8 +211,9 @@ pub(crate) struct StoreArgs {
           value_parser = clap::value_parser!(u32).range(1..=100))]
     pub(crate) attempts: u32,
     /// Hedged requests, in per cent of all; 0 switches hedging off
-    #[arg(long, default_value_t = 3.0, value_name = "PERCENT", env = "FIRSTLIGHT_HEDGE_PERCENT")]
-    pub(crate) hedge_percent: f64,
+    #[arg(long, default_value_t = 3, value_name = "PERCENT", env = "FIRSTLIGHT_HEDGE_PERCENT",
+          value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub(crate) hedge_percent: u8,
     /// Another S3 than Amazon's, such as http://127.0.0.1:8333 (also AWS_ENDPOINT_URL); path-style addressing
     #[arg(long, value_name = "URL", env = "AWS_ENDPOINT_URL_S3")]
     pub(crate) s3_endpoint: Option<String>,
@@ -232,13 +234,13 @@ pub(crate) struct InspectArgs {
     #[arg(env = "MODEL")]
     pub(crate) model: String,
     /// Write one JSON object
-    #[arg(long)]
+    #[arg(long, env = "FIRSTLIGHT_INSPECT_JSON")]
     pub(crate) json: bool,
     /// List every tensor
-    #[arg(long)]
+    #[arg(long, env = "FIRSTLIGHT_INSPECT_TENSORS")]
     pub(crate) tensors: bool,
     /// List every range of the fetch plan
-    #[arg(long)]
+    #[arg(long, env = "FIRSTLIGHT_INSPECT_FETCHES")]
     pub(crate) fetches: bool,
     /// Links to predict the cold start for
     #[arg(

@@ -4,8 +4,9 @@
 //! and knows no more than an endpoint and keys. It writes its timeline to a file, which is drawn when it is done.
 
 use std::env;
-use std::fs;
+use std::fs::{self, DirBuilder};
 use std::io::{Write, stdout};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -52,12 +53,13 @@ pub(crate) fn demo(args: &DemoArgs) -> Result<(), Failure> {
     report::check(&args.timeline)?;
     let server = serve(args)?;
     announce(args, &server)?;
-    let line = line_file();
+    let folder = private_folder()?;
+    let line = folder.join("timeline.json");
     let started = spawn(args, &server, &line);
     let ended =
         started.and_then(|mut child| child.wait()).map_err(Failure::io("the fresh process"));
     let report = fs::read_to_string(&line);
-    drop(fs::remove_file(&line)); // it may never have been written
+    drop(fs::remove_dir_all(&folder)); // a leftover in the temporary folder is no reason to fail
     if !ended?.success() {
         return Err(Failure::Child("the fresh process failed; its error stands above".into()));
     }
@@ -102,10 +104,13 @@ fn announce(args: &DemoArgs, server: &Running) -> Result<(), Failure> {
     stdout().lock().write_all(text.as_bytes()).map_err(Failure::io("standard output"))
 }
 
-/// Where the fresh process writes its timeline.
-fn line_file() -> PathBuf {
-    let name = format!("firstlight-demo-{}-{}.json", std::process::id(), Timeline::monotonic_ns());
-    env::temp_dir().join(name)
+/// Where the fresh process writes its timeline: a new folder that nobody else can write to.
+fn private_folder() -> Result<PathBuf, Failure> {
+    let name = format!("firstlight-demo-{}-{}", std::process::id(), Timeline::monotonic_ns());
+    let folder = env::temp_dir().join(name);
+    let created = DirBuilder::new().mode(0o700).create(&folder);
+    created.map_err(Failure::io(folder.display().to_string()))?;
+    Ok(folder)
 }
 
 fn spawn(args: &DemoArgs, server: &Running, line: &Path) -> std::io::Result<Child> {
@@ -122,6 +127,8 @@ fn spawn(args: &DemoArgs, server: &Running, line: &Path) -> std::io::Result<Chil
         .arg(format!("--seed={}", args.seed))
         .arg("--timeline")
         .arg(line)
+        .env("AWS_CONFIG_FILE", "/dev/null")
+        .env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
         .env("AWS_ENDPOINT_URL", server.endpoint())
         .env("AWS_ACCESS_KEY_ID", server.access_key())
         .env("AWS_SECRET_ACCESS_KEY", server.secret_key())

@@ -42,12 +42,13 @@ pub(crate) enum Failure {
     #[error("`{name}`: a timeline is written as .html, .trace.json or .json")]
     TimelineForm { name: String },
     #[error(
-        "the model needs {needed_bytes} bytes for weights and KV cache, {available_bytes} are available\nhint: a \
-         smaller model, fewer --max-tokens, or more memory"
+        "the model's weights need {needed_bytes} bytes of memory, {available_bytes} are available\nhint: a smaller \
+         model, or more memory"
     )]
     Memory { needed_bytes: u64, available_bytes: u64 },
     #[error("a part of the start ended early: {0}")]
     Task(#[from] tokio::task::JoinError),
+    #[cfg(feature = "demo")]
     #[error("{0}")]
     Child(String),
     #[cfg(not(feature = "demo"))]

@@ -43,7 +43,8 @@ pub(crate) fn inspect(args: &InspectArgs, timeline: &Timeline) -> Result<(), Fai
 #[derive(Serialize)]
 struct Inspection {
     location: String,
-    model: BTreeMap<&'static str, String>,
+    #[serde(serialize_with = "as_map")]
+    model: Vec<(&'static str, String)>,
     weight_bytes: u64,
     kv_cache_bytes_per_position: u64,
     dtypes: BTreeMap<String, Count>,
@@ -114,9 +115,10 @@ struct Prediction {
 impl Inspection {
     fn new(args: &InspectArgs, known: &Known, plan: &Plan, order: StageOrder) -> Self {
         let manifest = &known.checkpoint.manifest;
+        let needed_bytes = start::needed_bytes(plan, order);
         Self {
             location: known.location.to_string(),
-            model: known.spec.summary().into_iter().collect(),
+            model: known.spec.summary(),
             weight_bytes: plan.weight_bytes(),
             kv_cache_bytes_per_position: known.spec.kv_bytes_per_position(),
             dtypes: dtypes(plan),
@@ -129,7 +131,7 @@ impl Inspection {
             fetches: fetches(known, plan),
             fetched_bytes: plan.fetched_bytes(),
             arena_bytes: plan.arena_bytes,
-            predictions: args.link.iter().map(|link| predict(args, plan, *link)).collect(),
+            predictions: args.link.iter().map(|link| predict(args, needed_bytes, *link)).collect(),
             tensors: tensors(known),
             unused: plan.unused(manifest).map(|(_, entry)| entry.name.clone()).collect(),
         }
@@ -141,8 +143,6 @@ impl Inspection {
             line(&mut out, &format!("  {key:<24} {value}"));
         }
         line(&mut out, &format!("  {:<24} {}", "weights", bytes(self.weight_bytes)));
-        let kv = bytes(self.kv_cache_bytes_per_position);
-        line(&mut out, &format!("  {:<24} {kv} a position", "KV cache"));
         self.write_files(&mut out);
         self.write_plan(&mut out, args);
         self.write_predictions(&mut out, args);
@@ -303,14 +303,13 @@ fn tensors(known: &Known) -> Vec<TensorLine> {
 
 /// Two round trips (the heads, the first range), then all bytes that the first token needs, at what the link or the
 /// connections carry, whichever is less. The arithmetic of the last layer is not in it: it is milliseconds.
-fn predict(args: &InspectArgs, plan: &Plan, link: Rate) -> Prediction {
-    let needed = plan.stages.iter().take_while(|stage| !is_after_first_token(stage, plan));
-    let needed_bytes: u64 = needed.map(|stage| stage.bytes).sum();
+fn predict(args: &InspectArgs, needed_bytes: u64, link: Rate) -> Prediction {
     let first_byte_s = args.first_byte_ms as f64 / 1e3;
     let range_bytes = (args.store.range_mib << 20) as f64;
     let connection = args.connection_rate.bytes_per_s() as f64;
     let effective = range_bytes / (first_byte_s + range_bytes / connection);
-    let reached = (effective * args.store.ranges_in_flight as f64).min(link.bytes_per_s() as f64);
+    let reached =
+        (effective * f64::from(args.store.ranges_in_flight)).min(link.bytes_per_s() as f64);
     Prediction {
         link: link.to_string(),
         link_bytes_per_s: link.bytes_per_s(),
@@ -325,9 +324,12 @@ fn predict(args: &InspectArgs, plan: &Plan, link: Rate) -> Prediction {
     }
 }
 
-/// The table of an untied model comes behind the head: the first token does not need it.
-fn is_after_first_token(stage: &firstlight_plan::StagePlan, plan: &Plan) -> bool {
-    stage.name == "embeddings" && plan.stages.first() != Some(stage)
+/// Pairs in their order, as a JSON object.
+fn as_map<S: serde::Serializer>(
+    pairs: &[(&'static str, String)],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(pairs.iter().map(|(key, value)| (key, value)))
 }
 
 fn bytes(bytes: u64) -> String {

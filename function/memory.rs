@@ -22,16 +22,22 @@ fn kib(text: &str, name: &str) -> Option<u64> {
     kib.checked_mul(1024)
 }
 
-/// Version 2, as a container sees its own group; version 1 where that is still mounted.
+/// What version 2 leaves, as a container sees its own group. Pages of files are counted as used there, but are given
+/// back when memory is asked for.
 fn control_group() -> Option<u64> {
-    let number = |path: &str| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
-    let left = |limit: &str, used: &str| Some(number(limit)?.saturating_sub(number(used)?));
-    left("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current").or_else(|| {
-        left(
-            "/sys/fs/cgroup/memory/memory.limit_in_bytes",
-            "/sys/fs/cgroup/memory/memory.usage_in_bytes",
-        )
-    })
+    let read = |name: &str| fs::read_to_string(format!("/sys/fs/cgroup/memory.{name}")).ok();
+    let number = |name: &str| read(name)?.trim().parse::<u64>().ok();
+    let used = number("current")?.saturating_sub(file_bytes(&read("stat")?));
+    Some(number("max")?.saturating_sub(used))
+}
+
+/// The pages of files in memory.stat.
+fn file_bytes(stat: &str) -> u64 {
+    let value = |name: &str| {
+        let line = stat.lines().find_map(|line| line.strip_prefix(name))?;
+        line.trim().parse::<u64>().ok()
+    };
+    ["inactive_file ", "active_file "].into_iter().filter_map(value).sum()
 }
 
 #[cfg(test)]
@@ -43,6 +49,7 @@ mod tests {
         let text = "MemTotal:  100 kB\nMemAvailable:    2048 kB\n";
         assert_eq!(kib(text, "MemAvailable:"), Some(2 << 20));
         assert_eq!(kib(text, "VmHWM:"), None);
+        assert_eq!(file_bytes("anon 5\ninactive_file 30\nactive_file 12\n"), 42);
         assert!(peak_bytes().is_some_and(|bytes| bytes > 0));
     }
 }

@@ -19,12 +19,12 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// Follows the weights that `reader` reads, `total_bytes` of them.
-    pub(crate) fn follow(reader: &Reader, total_bytes: u64) -> Self {
+    /// Follows the weights that `reader` fetches, `total_bytes` of them, if any.
+    pub(crate) fn follow(reader: &Reader, total_bytes: Option<u64>) -> Self {
         let ended = Arc::new(AtomicBool::new(false));
-        if !stderr().is_terminal() {
+        let Some(total_bytes) = total_bytes.filter(|_| stderr().is_terminal()) else {
             return Self { bar: None, ended };
-        }
+        };
         let bar = ProgressBar::new(total_bytes).with_style(style());
         let (reader, drawn, stop) = (reader.clone(), bar.clone(), Arc::clone(&ended));
         thread::spawn(move || {

@@ -9,15 +9,13 @@ const LIMIT_BYTES: u64 = 16 << 20;
 
 /// The prompt as it was given; `-` stands for standard input.
 pub(crate) fn read(argument: Option<&str>) -> Result<String, Failure> {
-    match argument {
-        Some("-") => from_stdin(),
-        Some(text) => Ok(text.to_owned()),
-        None if !stdin().is_terminal() => match from_stdin()? {
-            text if text.is_empty() => Err(Failure::NoPrompt),
-            text => Ok(text),
-        },
-        None => Err(Failure::NoPrompt),
-    }
+    let text = match argument {
+        Some("-") => from_stdin()?,
+        Some(text) => text.to_owned(),
+        None if !stdin().is_terminal() => from_stdin()?,
+        None => return Err(Failure::NoPrompt),
+    };
+    if text.is_empty() { Err(Failure::NoPrompt) } else { Ok(text) }
 }
 
 fn from_stdin() -> Result<String, Failure> {

@@ -1,7 +1,7 @@
 //! The timeline of a start, to files and to the terminal.
 
 use std::fs;
-use std::io::{IsTerminal, Write, stderr, stdout};
+use std::io::{IsTerminal, Write, stderr};
 use std::path::{Path, PathBuf};
 
 use firstlight_timeline::Report;
@@ -49,9 +49,10 @@ pub(crate) fn draw(report: &Report, when: When) {
 }
 
 /// Draws `report` to standard output.
+#[cfg(feature = "demo")]
 pub(crate) fn print(report: &Report) -> Result<(), Failure> {
-    let text = report.waterfall(columns(), stdout().is_terminal());
-    let mut out = stdout().lock();
+    let text = report.waterfall(columns(), std::io::stdout().is_terminal());
+    let mut out = std::io::stdout().lock();
     writeln!(out, "\n{text}").map_err(Failure::io("standard output"))
 }
 

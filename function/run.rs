@@ -34,8 +34,9 @@ pub(crate) fn run(args: &RunArgs, timeline: &Timeline) -> Result<(), Failure> {
     runtime.shutdown_background();
     describe_cost(timeline);
     let report = timeline.report();
-    report::write(&report, &args.report.timeline)?;
+    let written = report::write(&report, &args.report.timeline);
     answer?;
+    written?;
     report::draw(&report, args.report.waterfall);
     Ok(())
 }
@@ -54,9 +55,10 @@ fn answer(
     runtime: &Runtime,
     timeline: &Timeline,
 ) -> Result<(), Failure> {
-    let beginning = start::begin(&args.model, &args.store, prompt.len(), timeline);
+    let prompt_bytes = prompt.len() + args.system.as_ref().map_or(0, String::len);
+    let beginning = start::begin(&args.model, &args.store, prompt_bytes, timeline);
     let mut begun = runtime.block_on(beginning)?;
-    let progress = Progress::follow(&begun.reader, begun.weight_bytes);
+    let progress = Progress::follow(&begun.reader, begun.fetched_bytes);
     let tokenizer = runtime.block_on(&mut begun.tokenizer)??;
     let mut texts = runtime.block_on(&mut begun.texts)??;
     if args.sampling.ignore_eos {

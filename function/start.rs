@@ -2,7 +2,7 @@
 //!
 //! The small files, the heads of the shards and the connections that the ranges will use are all asked for in the first
 //! moment; the tokenizer is parsed on a thread of its own while they arrive. As soon as config.json and the heads are
-//! there the plan is made, and the weights begin to stream: nothing waits for the tokenizer or the prompt.
+//! there the plan is made, and the weights begin to stream: they do not wait for the tokenizer.
 
 use std::time::Duration;
 
@@ -39,7 +39,8 @@ pub(crate) struct Begun {
     pub(crate) order: StageOrder,
     pub(crate) checkpoint: Checkpoint,
     pub(crate) plan_limits: PlanLimits,
-    pub(crate) weight_bytes: u64,
+    /// What the ranges of the weights bring; nothing where they are mapped.
+    pub(crate) fetched_bytes: Option<u64>,
     pub(crate) layers: Layers,
     pub(crate) tokenizer: JoinHandle<Result<Tokenizer, Failure>>,
     pub(crate) texts: JoinHandle<Result<Texts, Failure>>,
@@ -77,9 +78,14 @@ pub(crate) async fn begin(
     timeline.mark(Mark::RuntimeUp);
     let (location, reader) = open_store(model, args, timeline).await?;
     let tokenizer = tokio::spawn(read_tokenizer(reader.clone(), timeline.clone()));
+    // The hub's ranges come from elsewhere: connections to the hub itself are of no use to them.
+    if matches!(location, Location::S3 { .. } | Location::Http { .. }) {
+        reader
+            .warm("config.json", usize::from(args.ranges_in_flight).saturating_sub(FIRST_REQUESTS));
+    }
     let (known, texts) = {
         let extras = tokio::spawn(read_extras(reader.clone()));
-        let known = read_model(location, reader, args, timeline).await?;
+        let known = read_model(location, reader, timeline).await?;
         let config = known.config.clone();
         (known, tokio::spawn(async move { texts(extras, &config).await }))
     };
@@ -90,11 +96,12 @@ pub(crate) async fn begin(
     let plan = Plan::new(&checkpoint.manifest, &stages(&spec, order), &plan_limits)?;
     planning.end();
     timeline.mark(Mark::Planned);
-    let weight_bytes = plan.weight_bytes();
-    timeline.count(Counter::WeightBytes, weight_bytes);
-    if !matches!(location, Location::Folder { .. }) {
+    timeline.count(Counter::WeightBytes, needed_bytes(&plan, order));
+    let remote = !matches!(location, Location::Folder { .. });
+    if remote {
         check_memory(plan.arena_bytes)?;
     }
+    let fetched_bytes = remote.then(|| plan.fetched_bytes());
     let layers = Layers::start(&reader, &checkpoint, plan, Priority::Weights, timeline)?;
     Ok(Begun {
         reader,
@@ -102,7 +109,7 @@ pub(crate) async fn begin(
         order,
         checkpoint,
         plan_limits,
-        weight_bytes,
+        fetched_bytes,
         layers,
         tokenizer,
         texts,
@@ -116,7 +123,7 @@ pub(crate) async fn known(
     timeline: &Timeline,
 ) -> Result<Known, Failure> {
     let (location, reader) = open_store(model, args, timeline).await?;
-    read_model(location, reader, args, timeline).await
+    read_model(location, reader, timeline).await
 }
 
 /// The stages of `spec` as a plan wants them.
@@ -161,6 +168,17 @@ pub(crate) fn order(
     }
 }
 
+/// The bytes that the first token needs: of an untied model, whose embedding table comes last, all but that.
+pub(crate) fn needed_bytes(plan: &Plan, order: StageOrder) -> u64 {
+    let mut stages: &[_] = &plan.stages;
+    if let (StageOrder::LayersFirst, [before @ .., last]) = (order, stages)
+        && last.name == "embeddings"
+    {
+        stages = before;
+    }
+    stages.iter().map(|stage| stage.bytes).sum()
+}
+
 async fn open_store(
     model: &str,
     args: &StoreArgs,
@@ -179,16 +197,12 @@ async fn open_store(
 async fn read_model(
     location: Location,
     reader: Reader,
-    args: &StoreArgs,
     timeline: &Timeline,
 ) -> Result<Known, Failure> {
     let heads = tokio::spawn({
         let (reader, timeline) = (reader.clone(), timeline.clone());
         async move { Checkpoint::open(&reader, &timeline).await }
     });
-    if !matches!(location, Location::Folder { .. }) {
-        reader.warm("config.json", args.ranges_in_flight.saturating_sub(FIRST_REQUESTS));
-    }
     let config = match reader.whole("config.json", MAX_CONFIG_BYTES as u64).await {
         Err(StoreError::NotFound { .. }) => {
             return Err(Failure::NoConfig { location: location.to_string() });
@@ -264,10 +278,10 @@ fn settings(args: &StoreArgs) -> Settings {
 
 fn limits(args: &StoreArgs) -> Limits {
     Limits {
-        in_flight: args.ranges_in_flight,
+        in_flight: args.ranges_in_flight.into(),
         bandwidth_bytes_per_s: args.bandwidth.map(firstlight_timeline::Rate::bytes_per_s),
         stall: Duration::from_millis(args.stall_ms),
         attempts: args.attempts,
-        hedge_share: args.hedge_percent / 100.0,
+        hedge_share: f64::from(args.hedge_percent) / 100.0,
     }
 }

@@ -13,11 +13,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use firstlight_device::Cpu;
 use firstlight_load::Checkpoint;
-use firstlight_model::Decoder;
+use firstlight_model::{Decoder, StageOrder};
 use firstlight_store::folder::Folder;
 use firstlight_store::{Chunks, Error, Limits, Object, Opened, Reader, Store};
 use firstlight_timeline::{Lane, Mark, Timeline};
-use support::engine::{Load, folder, group, load, settings};
+use support::engine::{Load, folder, group, load, rows, settings};
 use tokio::sync::Semaphore;
 
 /// A folder whose last byte cannot be read before the gate is open, and which cannot be mapped.
@@ -50,6 +50,8 @@ fn demo_model() -> Folder {
     folder(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/demo-model"))
 }
 
+const FIRST: StageOrder = StageOrder::EmbeddingFirst;
+
 const IDS: [u32; 5] = [0, 1008, 1108, 260, 535];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -58,7 +60,7 @@ async fn layers_are_computed_before_the_last_range_has_arrived() {
     // The final norm is the last stage's only tensor: the range that ends the load.
     let store =
         Gated { folder: demo_model(), last_byte: last_byte().await, gate: Arc::clone(&gate) };
-    let Load { spec, layers, timeline } = load(store).await;
+    let Load { spec, layers, timeline, .. } = load(store, FIRST).await;
     let computing = layers.computing();
     let clock = timeline.clone();
     let layers = layers.map(move |layer| {
@@ -70,7 +72,7 @@ async fn layers_are_computed_before_the_last_range_has_arrived() {
         Ok::<_, firstlight_load::Error>(layer)
     });
     let forward = tokio::task::spawn_blocking(move || {
-        let mut decoder = Decoder::new(Cpu::new(), spec, settings(64), layers).unwrap();
+        let mut decoder = Decoder::new(Cpu::new(), spec, settings(FIRST, 64), layers).unwrap();
         decoder.forward(&IDS).unwrap()
     });
     let logits = tokio::time::timeout(Duration::from_mins(1), forward).await.unwrap().unwrap();
@@ -112,10 +114,10 @@ impl Store for Unmapped {
 
 /// The bits of the logits of a load through `store`.
 async fn logits(store: impl Store) -> Vec<u32> {
-    let Load { spec, layers, .. } = load(store).await;
+    let Load { spec, layers, .. } = load(store, FIRST).await;
     let forward = tokio::task::spawn_blocking(move || {
         let groups = layers.map(group);
-        let mut decoder = Decoder::new(Cpu::new(), spec, settings(64), groups).unwrap();
+        let mut decoder = Decoder::new(Cpu::new(), spec, settings(FIRST, 64), groups).unwrap();
         decoder.forward_all(&IDS).unwrap()
     });
     forward.await.unwrap().into_iter().map(f32::to_bits).collect()
@@ -127,4 +129,25 @@ async fn a_streamed_load_is_the_mapped_load_bit_for_bit() {
     let streamed = logits(Unmapped(demo_model())).await;
     assert!(mapped == streamed);
     assert!(mapped.iter().any(|bits| f32::from_bits(*bits) > 1.0), "they are logits");
+}
+
+/// The prompt's rows in the place of the table, which then comes last.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_rows_of_the_prompt_are_as_good_as_the_table_bit_for_bit() {
+    let from_table = logits(demo_model()).await;
+    let last = StageOrder::LayersFirst;
+    let load = load(Unmapped(demo_model()), last).await;
+    let forward = tokio::task::spawn_blocking(move || {
+        let mut ids = IDS.to_vec();
+        ids.sort_unstable();
+        let rows = rows(&load, &ids);
+        let Load { spec, layers, .. } = load;
+        let groups = layers.map(group);
+        let mut decoder = Decoder::new(Cpu::new(), spec, settings(last, 64), groups).unwrap();
+        decoder.give_rows(rows);
+        decoder.forward_all(&IDS).unwrap()
+    });
+    // `Layers::start` spawns: the runtime is entered by `spawn_blocking`.
+    let from_rows: Vec<_> = forward.await.unwrap().into_iter().map(f32::to_bits).collect();
+    assert!(from_rows == from_table);
 }

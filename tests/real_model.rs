@@ -4,10 +4,10 @@ use std::convert::Infallible;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use firstlight_bucket::{Bucket, Objects};
+use firstlight_bucket::{Bucket, Objects, Running};
 use firstlight_device::{Cpu, DType, Tensor};
 use firstlight_generate::{ChatTemplate, Message, Tokenizer};
-use firstlight_model::{Decoder, Group, Spec};
+use firstlight_model::{Decoder, Group, Spec, StageOrder};
 use libtest_mimic::{Arguments, run};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
@@ -50,6 +50,7 @@ fn main() {
                 same_from_everywhere(&one, &shards, &server);
             },
         ),
+        trial("peak_memory_is_the_weights_and_little_more", bf16_folder, |f: PathBuf| fits(&f)),
     ];
     run(&Arguments::from_args(), trials).exit();
 }
@@ -130,7 +131,7 @@ fn chats(folder: &Path) {
 /// from the weights of the bf16 folder, so that the same numbers stored in f32 must give them too.
 fn answers(folder: &Path, stored_as: DType) {
     let runtime = tokio::runtime::Runtime::new().expect("threads");
-    let Load { spec, layers, .. } = runtime.block_on(load(engine::folder(folder)));
+    let Load { spec, layers, .. } = runtime.block_on(load(engine::folder(folder), FIRST));
     let layers: Vec<_> =
         layers.map(|layer| stored(group(layer).expect("it is whole"), stored_as)).collect();
     for item in &References::read(MODEL).items {
@@ -149,7 +150,7 @@ fn greedy_tokens(spec: &Spec, layers: &[Group<Tensor>], ids: &[u32]) -> (Vec<f32
     let groups = layers.iter().map(|group| {
         Ok::<_, Infallible>(Group { stage: group.stage.clone(), tensors: group.tensors.clone() })
     });
-    let settings = settings(ids.len() + 32);
+    let settings = settings(FIRST, ids.len() + 32);
     let mut decoder = Decoder::new(Cpu::new(), spec.clone(), settings, groups).expect("memory");
     let first = decoder.forward(ids).expect("they are ids");
     let mut tokens = vec![likeliest(&first, &spec.eos_ids)];
@@ -205,6 +206,41 @@ fn greedy<const N: usize>(
     run.run().success().stdout
 }
 
+/// Streamed, the process never holds more than the weights, the KV cache and 100 MB.
+fn fits(folder: &Path) {
+    let bucket = embedded(&[("one", folder)]);
+    let line = tempfile::Builder::new().suffix(".json").tempfile().expect("a file");
+    let run = Firstlight::new(["run", "s3://models/one", "Once upon a time", "--max-tokens=32"]);
+    let run = run.envs(environment(&bucket)).env("FIRSTLIGHT_TIMELINE", line.path());
+    run.run().success();
+    let report = fs::read_to_string(line.path()).expect("the timeline");
+    let report: Value = serde_json::from_str(&report).expect("JSON");
+    let weights = report["weight_bytes"].as_u64().expect("a number");
+    let peak = report["description"]["peak_rss_bytes"].as_str().expect("a text");
+    let peak: u64 = peak.parse().expect("a number");
+    let kv_cache = 36 * 30 * 2 * 3 * 64 * 4; // positions, layers, keys and values, heads, columns, f32
+    assert!(peak > weights, "{peak} bytes hold {weights}");
+    assert!(peak <= weights + kv_cache + 100_000_000, "{peak} bytes for {weights} of weights");
+}
+
+fn embedded(folders: &[(&str, &Path)]) -> Running {
+    let objects = Objects::new();
+    for (prefix, folder) in folders {
+        objects.serve_folder("models", &format!("{prefix}/"), folder).expect("it is there");
+    }
+    let bucket = Bucket::builder().objects(objects).start_on_own_thread("127.0.0.1:0");
+    bucket.expect("a port")
+}
+
+fn environment(bucket: &Running) -> [(&'static str, String); 4] {
+    [
+        ("AWS_ENDPOINT_URL", bucket.endpoint()),
+        ("AWS_ACCESS_KEY_ID", bucket.access_key().into()),
+        ("AWS_SECRET_ACCESS_KEY", bucket.secret_key().into()),
+        ("AWS_REGION", bucket.region().into()),
+    ]
+}
+
 type Everywhere = (PathBuf, PathBuf, SeaweedFs);
 
 fn everywhere() -> Result<Everywhere, Missing> {
@@ -216,23 +252,13 @@ fn same_from_everywhere(one: &Path, shards: &Path, weed: &SeaweedFs) {
     let prompt = "Once upon a time";
     let expected = greedy(one.to_str().expect("UTF-8"), prompt, []);
     assert!(expected.len() > 50, "{expected:?}");
-    let objects = Objects::new();
-    for (prefix, folder) in [("one", one), ("shards", shards)] {
-        objects.serve_folder("models", &format!("{prefix}/"), folder).expect("it is there");
+    let folders = [("one", one), ("shards", shards)];
+    for (prefix, folder) in folders {
         weed.upload(folder, "models", prefix).expect("it takes files");
     }
-    let bucket = Bucket::builder().objects(objects).start_on_own_thread("127.0.0.1:0");
-    let bucket = bucket.expect("a port");
-    let embedded = || {
-        [
-            ("AWS_ENDPOINT_URL", bucket.endpoint()),
-            ("AWS_ACCESS_KEY_ID", bucket.access_key().into()),
-            ("AWS_SECRET_ACCESS_KEY", bucket.secret_key().into()),
-            ("AWS_REGION", bucket.region().into()),
-        ]
-    };
+    let bucket = embedded(&folders);
     for model in ["s3://models/one", "s3://models/shards"] {
-        assert_eq!(greedy(model, prompt, embedded()), expected, "{model}, embedded");
+        assert_eq!(greedy(model, prompt, environment(&bucket)), expected, "{model}, embedded");
         assert_eq!(greedy(model, prompt, weed.environment()), expected, "{model}, SeaweedFS");
     }
 }
@@ -245,6 +271,8 @@ fn serves(server: &SeaweedFs) {
         assert!(bytes == fs::read(demo_model.join(name)).expect("committed"), "`{name}`");
     }
 }
+
+const FIRST: StageOrder = StageOrder::EmbeddingFirst;
 
 const MODEL: &str = "SmolLM2-135M-Instruct";
 

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use firstlight_device::Tensor;
 use firstlight_load::{Checkpoint, Error, Layer, Layers, SUPPORTED};
-use firstlight_model::{DEFAULT_CHUNK_ROWS, Group, Settings, Spec, StageOrder, TensorSpec};
+use firstlight_model::{
+    DEFAULT_CHUNK_ROWS, Group, PromptRows, Settings, Spec, StageOrder, TensorSpec,
+};
 use firstlight_plan::{Limits as PlanLimits, Plan, Stage, Want};
 use firstlight_store::folder::Folder;
 use firstlight_store::{Limits, Priority, Reader, Store};
@@ -14,22 +16,25 @@ use firstlight_timeline::Timeline;
 
 /// A model whose weights are on their way.
 pub(crate) struct Load {
+    pub(crate) reader: Reader,
+    pub(crate) checkpoint: Checkpoint,
     pub(crate) spec: Spec,
     pub(crate) layers: Layers,
     pub(crate) timeline: Timeline,
 }
 
-/// Begins to load the model in `store`, the embedding table first.
-pub(crate) async fn load(store: impl Store) -> Load {
+/// Begins to load the model in `store`.
+pub(crate) async fn load(store: impl Store, order: StageOrder) -> Load {
     let timeline = Timeline::start(None);
     let limits = Limits { hedge_share: 0.0, stall: Duration::from_mins(5), ..Limits::default() };
     let reader = Reader::new(Arc::new(store), limits, timeline.clone());
     let config = reader.whole("config.json", 1 << 20).await.expect("it is there");
     let spec = Spec::parse(&config).expect("it is supported");
     let checkpoint = Checkpoint::open(&reader, &timeline).await.expect("it is whole");
-    let plan = plan(&spec, &checkpoint);
+    let plan = plan(&spec, &checkpoint, order);
     let layers = Layers::start(&reader, &checkpoint, plan, Priority::Weights, &timeline);
-    Load { spec, layers: layers.expect("there is memory"), timeline }
+    let layers = layers.expect("there is memory");
+    Load { reader, checkpoint, spec, layers, timeline }
 }
 
 /// A folder, as it is.
@@ -38,8 +43,8 @@ pub(crate) fn folder(path: &Path) -> Folder {
 }
 
 /// What a decoder over such a load is told.
-pub(crate) fn settings(capacity: usize) -> Settings {
-    Settings { order: StageOrder::EmbeddingFirst, capacity, chunk_rows: DEFAULT_CHUNK_ROWS }
+pub(crate) fn settings(order: StageOrder, capacity: usize) -> Settings {
+    Settings { order, capacity, chunk_rows: DEFAULT_CHUNK_ROWS }
 }
 
 /// The loader's layer as the model's group.
@@ -47,13 +52,27 @@ pub(crate) fn group(layer: Result<Layer, Error>) -> Result<Group<Tensor>, Error>
     layer.map(|layer| Group { stage: layer.stage, tensors: layer.tensors })
 }
 
-fn plan(spec: &Spec, checkpoint: &Checkpoint) -> Plan {
+/// The rows of the embedding that `ids` (ascending) need, each read as a range of its own.
+pub(crate) fn rows(load: &Load, ids: &[u32]) -> PromptRows<Tensor> {
+    let Load { reader, checkpoint, spec, timeline, .. } = load;
+    let shape = spec.embedding_shape().map(|size| size as u64);
+    let limits = PlanLimits { gap_bytes: 0, ..PlanLimits::new(SUPPORTED) };
+    let name = spec.embedding_name();
+    let plan =
+        Plan::rows(&checkpoint.manifest, name, &shape, ids, &limits).expect("there are rows");
+    let layers = Layers::start(reader, checkpoint, plan, Priority::Urgent, timeline);
+    let mut layers = layers.expect("there is memory");
+    let mut layer = layers.next().expect("one stage").expect("it arrives");
+    PromptRows { table: layer.tensors.remove(name).expect("the table"), ids: ids.into() }
+}
+
+fn plan(spec: &Spec, checkpoint: &Checkpoint, order: StageOrder) -> Plan {
     let want = |tensor: &TensorSpec| Want {
         name: tensor.name.clone(),
         shape: tensor.shape.iter().map(|size| *size as u64).collect(),
     };
     let stages: Vec<_> = spec
-        .stages(StageOrder::EmbeddingFirst)
+        .stages(order)
         .iter()
         .map(|stage| Stage {
             name: stage.name.clone(),

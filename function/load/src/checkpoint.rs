@@ -42,7 +42,7 @@ impl Checkpoint {
                 index.abort();
                 Self::new(vec![shard], None)?
             }
-            Err(Error::Store(missing)) if may_be_missing(&missing) => {
+            Err(Error::Store(missing)) if missing.may_be_missing() => {
                 let index = index.await.map_err(|_| cancelled())?;
                 sharded(reader, missing, index, timeline).await?
             }
@@ -71,7 +71,7 @@ async fn sharded(
 ) -> Result<Checkpoint, Error> {
     let index = match index {
         Ok(json) => Index::parse(&reader.locate(INDEX), &json)?,
-        Err(error) if may_be_missing(&error) => return Err(no_weights(reader, missing).await),
+        Err(error) if error.may_be_missing() => return Err(no_weights(reader, missing).await),
         Err(error) => return Err(error.into()),
     };
     let mut tasks = JoinSet::new();
@@ -115,11 +115,6 @@ async fn open_shard(
 /// A task that ended by no fault of its own.
 fn cancelled() -> Error {
     Error::Cancelled { stage: "the headers".into() }
-}
-
-/// Where listing is not allowed, S3 answers 403 for what is not there.
-fn may_be_missing(error: &StoreError) -> bool {
-    matches!(error, StoreError::NotFound { .. } | StoreError::Denied { status: 403, .. })
 }
 
 /// Says what stands where the weights should: a pickle, nothing, or something that may not be read.

@@ -48,6 +48,8 @@ impl Layers {
         let source = if let Some(layers) = mapped::layers(reader, checkpoint, &plan)? {
             timeline.mark(Mark::FirstWeightByte);
             timeline.mark(Mark::LastWeightByte);
+            timeline.mark(Mark::FirstLayerResident);
+            timeline.mark(Mark::LastLayerResident);
             Source::Mapped(layers.into_iter())
         } else {
             let objects = checkpoint.objects.clone();
@@ -93,7 +95,6 @@ impl Computing {
     }
 
     fn begin(&self, stage: &str) {
-        self.timeline.mark(Mark::FirstLayerResident);
         let now = self.timeline.now();
         *self.current.lock().expect("no holder panics") = Some((stage.to_owned(), now));
     }

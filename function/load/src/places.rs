@@ -1,6 +1,8 @@
 //! Where the bytes of one range go.
 
 use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use firstlight_device::Region;
 use firstlight_plan::Place;
@@ -11,12 +13,18 @@ pub(crate) struct Places {
     regions: Vec<(Range<u64>, Region)>,
     /// The first region that is not full yet.
     next: usize,
+    /// Set when the first byte lands.
+    begun: Arc<AtomicBool>,
 }
 
 impl Places {
-    pub(crate) fn new(places: &[Place], regions: impl IntoIterator<Item = Region>) -> Self {
+    pub(crate) fn new(
+        places: &[Place],
+        regions: impl IntoIterator<Item = Region>,
+        begun: Arc<AtomicBool>,
+    ) -> Self {
         let sources = places.iter().map(|place| place.source.clone());
-        Self { regions: sources.zip(regions).collect(), next: 0 }
+        Self { regions: sources.zip(regions).collect(), next: 0, begun }
     }
 
     pub(crate) fn into_regions(self) -> impl Iterator<Item = Region> {
@@ -26,6 +34,7 @@ impl Places {
 
 impl Sink for Places {
     fn write(&mut self, at: u64, bytes: &[u8]) {
+        self.begun.store(true, Relaxed);
         let end = at + bytes.len() as u64;
         while let Some((source, region)) = self.regions.get_mut(self.next) {
             let (from, to) = (source.start.max(at), source.end.min(end));
@@ -58,7 +67,7 @@ mod tests {
             let regions = arena.carve(&[0..10, 32..33, 40..47]).unwrap();
             let place = |source| Place { source, arena: 0, tensor: 0 };
             let sources = [place(20..30), place(35..36), place(36..43)];
-            let mut places = Places::new(&sources, regions);
+            let mut places = Places::new(&sources, regions, Arc::default());
             for (i, bytes) in object[20..50].chunks(chunk).enumerate() {
                 places.write((20 + i * chunk) as u64, bytes);
             }

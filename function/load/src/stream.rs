@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -18,8 +19,8 @@ use tokio::task::{AbortHandle, JoinSet};
 use crate::places::Places;
 use crate::{Error, Layer, device_dtype};
 
-/// What one call faults in: a few milliseconds of huge pages, so that the end of the load is noticed soon.
-const POPULATE_BYTES: u64 = 32 << 20;
+/// A huge page.
+const POPULATE_BYTES: u64 = 2 << 20;
 
 /// The receiving end of a load.
 pub(crate) struct Stream {
@@ -28,6 +29,8 @@ pub(crate) struct Stream {
     /// Stages by the number they have in the plan, for arrivals that are ahead of the one that is waited for.
     ahead: HashMap<usize, Vec<Arrival>>,
     fetching: AbortHandle,
+    /// Whether the stages are the model's, and not rows that are read beside them.
+    is_weights: bool,
     timeline: Timeline,
 }
 
@@ -55,7 +58,7 @@ impl Stream {
     ) -> Result<Self, Error> {
         let arena = Arena::new(plan.arena_bytes)?;
         let jobs = jobs(&arena, &plan)?;
-        populate_ahead(&arena, plan.arena_bytes);
+        populate_ahead(&arena, &jobs);
         let (sender, arrivals) = channel();
         let fetching = Fetching {
             reader,
@@ -68,8 +71,14 @@ impl Stream {
         let fetching = tokio::spawn(fetching.run(sender)).abort_handle();
         let stages = plan.stages.into_iter().enumerate();
         let stages: Vec<_> = stages.map(|(number, plan)| Assembly { number, plan }).collect();
-        let timeline = timeline.clone();
-        Ok(Self { stages: stages.into_iter(), arrivals, ahead: HashMap::new(), fetching, timeline })
+        Ok(Self {
+            stages: stages.into_iter(),
+            arrivals,
+            ahead: HashMap::new(),
+            fetching,
+            is_weights: priority == Priority::Weights,
+            timeline: timeline.clone(),
+        })
     }
 
     /// The next stage, as soon as all of its fetches have arrived.
@@ -80,11 +89,11 @@ impl Stream {
             let started = self.timeline.now();
             let layer = assemble(stage.plan, arrived);
             self.timeline.record(Lane::Verify, stage_label(&layer), started, self.timeline.now());
-            if let Some(at) = resident {
+            if let Some(at) = resident.filter(|_| self.is_weights) {
                 self.timeline.mark_at(Mark::FirstLayerResident, at);
-            }
-            if self.stages.len() == 0 {
-                self.timeline.mark(Mark::LastLayerResident);
+                if self.stages.len() == 0 {
+                    self.timeline.mark_at(Mark::LastLayerResident, at);
+                }
             }
             layer
         }))
@@ -115,6 +124,8 @@ impl Drop for Stream {
 struct Job {
     fetch: Fetch,
     regions: Vec<Region>,
+    /// Whether its first byte has landed.
+    begun: Arc<AtomicBool>,
 }
 
 /// Cuts the arena into the places of all fetches.
@@ -126,22 +137,36 @@ fn jobs(arena: &Arc<Arena>, plan: &Plan) -> Result<VecDeque<Job>, Error> {
     let mut regions = arena.carve(&ranges)?.into_iter();
     let job = |fetch: &Fetch| {
         let regions = regions.by_ref().take(fetch.places.len()).collect();
-        Job { fetch: fetch.clone(), regions }
+        Job { fetch: fetch.clone(), regions, begun: Arc::default() }
     };
     Ok(plan.fetches.iter().map(job).collect())
 }
 
-/// Faults the arena's pages in, in order, until that is done or nobody needs the arena any more.
-fn populate_ahead(arena: &Arc<Arena>, bytes: u64) {
+/// Faults the arena's pages in, in the order in which they will be written, until that is done or nobody needs the arena
+/// any more. Where bytes land already it skips: two threads that fault in the same huge page both clear it, and one of
+/// them for nothing. That is why it takes one huge page at a time: measured on loopback, where the bytes are as fast as
+/// the clearing, whole ranges cost twice the CPU time.
+fn populate_ahead(arena: &Arc<Arena>, jobs: &VecDeque<Job>) {
+    let span = |job: &Job| {
+        let (first, last) = (job.regions.first()?, job.regions.last()?);
+        Some((first.range().start..last.range().end, Arc::clone(&job.begun)))
+    };
+    let spans: Vec<_> = jobs.iter().filter_map(span).collect();
     let arena = Arc::downgrade(arena);
-    thread::spawn(move || {
-        for start in (0..bytes).step_by(usize::try_from(POPULATE_BYTES).expect("32 MiB")) {
-            let end = bytes.min(start + POPULATE_BYTES);
-            if !arena.upgrade().is_some_and(|arena| arena.populate(start..end)) {
-                return;
+    let populate = move || {
+        for (range, begun) in spans {
+            let mut at = range.start;
+            while at < range.end && !begun.load(Relaxed) {
+                let end = range.end.min(at + POPULATE_BYTES);
+                if !arena.upgrade().is_some_and(|arena| arena.populate(at..end)) {
+                    return;
+                }
+                at = end;
             }
         }
-    });
+    };
+    // Without the thread, pages fault in as they are written.
+    drop(thread::Builder::new().name("populate".into()).spawn(populate));
 }
 
 /// What the tasks that fetch share.
@@ -164,20 +189,29 @@ impl Fetching {
             let (shared, sender) = (Arc::clone(&shared), sender.clone());
             tasks.spawn(async move { shared.work(&sender).await });
         }
-        while tasks.join_next().await.is_some() {}
-        if shared.priority == Priority::Weights {
+        let mut landed = true;
+        while let Some(ended) = tasks.join_next().await {
+            landed &= ended.unwrap_or(false);
+        }
+        if landed && shared.priority == Priority::Weights {
             shared.timeline.mark(Mark::LastWeightByte);
         }
     }
 
-    async fn work(&self, sender: &Sender<Result<Arrival, Error>>) {
+    /// Carries out jobs until there is none left; says whether all of its own landed. After a failure no more are begun.
+    async fn work(&self, sender: &Sender<Result<Arrival, Error>>) -> bool {
+        let mut landed = true;
         loop {
             let turn = self.reader.turn(self.priority).await;
-            let Some(Job { fetch, regions }) = self.next_job() else { return };
+            let Some(Job { fetch, regions, begun }) = self.next_job() else { return landed };
             let (object, stage) = (&self.objects[fetch.shard], &self.names[fetch.stage]);
-            let places = Places::new(&fetch.places, regions);
+            let places = Places::new(&fetch.places, regions, begun);
             let range = fetch.range.clone();
             let filled = self.reader.fetch(turn, object, range, stage, places).await;
+            if filled.is_err() {
+                landed = false;
+                self.jobs.lock().expect("no holder panics").clear();
+            }
             let arrival = filled.map(|filled| arrival(&fetch, filled, self.timeline.now()));
             // Nobody listens any more: the load was given up.
             let _ = sender.send(arrival.map_err(Error::from));

@@ -183,11 +183,29 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the answer may mean that there is no such object: where listing is not allowed, S3 answers 403 for what
+    /// is not there.
+    #[must_use]
+    pub fn may_be_missing(&self) -> bool {
+        match self {
+            Self::NotFound { .. } => true,
+            Self::Denied { status: 403, code, .. } => code == "AccessDenied" || code == "Forbidden",
+            _ => false,
+        }
+    }
+
+    /// Whether the server asked for fewer requests.
+    pub(crate) fn is_throttling(&self) -> bool {
+        matches!(self, Self::Status { status: 429 | 503, .. })
+    }
+
     /// Whether another attempt may succeed.
     pub(crate) fn is_transient(&self) -> bool {
         match self {
             Self::Short { .. } | Self::Stalled { .. } | Self::Connection { .. } => true,
-            Self::Status { status, .. } => matches!(status, 408 | 425 | 429 | 500..=599),
+            Self::Status { status, code, .. } => {
+                matches!(status, 408 | 425 | 429 | 500..=599) || code.starts_with("RequestTimeout")
+            }
             _ => false,
         }
     }

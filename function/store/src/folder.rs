@@ -40,10 +40,16 @@ impl Folder {
 
     fn open_file(&self, key: &str) -> Result<(File, Object), Error> {
         let path = self.path.join(key);
-        let opened = File::open(&path).and_then(|file| Ok((file.metadata()?, file)));
-        match opened {
-            Ok((found, file)) if found.is_file() => Ok((file, object(key, &found))),
-            Ok(_) => Err(self.failure(key, io::ErrorKind::IsADirectory.into())),
+        // Opening what is no file can wait for ever (a pipe): it is looked at first.
+        match std::fs::metadata(&path) {
+            Ok(found) if !found.is_file() => {
+                return Err(self.failure(key, io::Error::other("it is not a file")));
+            }
+            Ok(_) => {}
+            Err(source) => return Err(self.failure(key, source)),
+        }
+        match File::open(&path).and_then(|file| Ok((file.metadata()?, file))) {
+            Ok((found, file)) => Ok((file, object(key, &found))),
             Err(source) => Err(self.failure(key, source)),
         }
     }

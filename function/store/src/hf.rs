@@ -2,8 +2,8 @@
 //!
 //! The hub answers a file's URL with a redirect to a signed one of its content network. The first request to a file
 //! follows it and keeps where it led, so that each further range is one round trip; when the signature has expired the
-//! hub is asked again. The object's version is its entity tag there, a hash of its contents: a branch that moves while
-//! it is read is noticed.
+//! hub is asked again. An object's version is its entity tag there, a hash of its contents: a file that changes while it
+//! is read is noticed. A branch that moves *between* two files is not: name a commit where that matters.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -110,12 +110,14 @@ impl Store for Hub {
         if let Some(url) = self.resolved(key) {
             let direct = self.client.get(url);
             match read(direct, object, self.locate(key), range.clone()).await {
-                Err(Error::Denied { .. }) => {} // the signature has expired
-                answer => return answer,
+                Err(Error::Denied { .. }) => {} // the signature has expired: the hub gives a new one
+                answer => return answer.map(|(chunks, _)| chunks),
             }
         }
         let answer = read(self.ask_hub(key), object, self.locate(key), range).await;
-        answer.map_err(|error| self.with_hint(error))
+        let (chunks, url) = answer.map_err(|error| self.with_hint(error))?;
+        self.remember(key, url);
+        Ok(chunks)
     }
 }
 

@@ -14,7 +14,7 @@ use url::Url;
 use crate::error::chain;
 use crate::location::without_query;
 use crate::settings::{CONNECT, IDLE_CONNECTION};
-use crate::{Chunks, Error, Object, Opened, Settings, Store, Version};
+use crate::{Chunks, Error, Object, Opened, Store, Version};
 
 /// The files below one URL.
 pub struct Http {
@@ -24,18 +24,14 @@ pub struct Http {
 
 impl Http {
     /// A client of its own; nothing is requested yet.
-    pub fn new(base: Url, _settings: &Settings) -> Result<Self, Error> {
-        if base.cannot_be_a_base() {
-            let reason = "it cannot have a path".into();
-            return Err(Error::Location { text: base.into(), reason });
-        }
+    pub fn new(base: Url) -> Result<Self, Error> {
         Ok(Self { client: client()?, base })
     }
 
     fn url(&self, key: &str) -> Url {
         let mut url = self.base.clone();
         url.path_segments_mut()
-            .expect("checked when the store was made")
+            .expect("an http URL has a path")
             .pop_if_empty()
             .extend(key.split('/'));
         url
@@ -56,7 +52,7 @@ impl Store for Http {
 
     async fn read(&self, object: &Object, range: Range<u64>) -> Result<Chunks, Error> {
         let request = self.client.get(self.url(&object.key));
-        read(request, object, self.locate(&object.key), range).await
+        read(request, object, self.locate(&object.key), range).await.map(|(chunks, _)| chunks)
     }
 }
 
@@ -103,20 +99,26 @@ pub(crate) async fn open(
 ) -> Result<(Opened, Url), Error> {
     let range = 0..head_bytes;
     let response = send(request, &name, &range, None).await?;
-    let found = checked_range(&response, &name, &range)?;
+    let found = match response.content_length() {
+        // A server may answer a range from the first byte on with all there is; whoever reads stops where it wants.
+        Some(size) if response.status() == StatusCode::OK && size > 0 => {
+            ContentRange { start: 0, end: size, size }
+        }
+        _ => checked_range(&response, &name, &range)?,
+    };
     let version = version(response.headers());
     let object = Object { key: key.into(), size: found.size, version };
     let url = response.url().clone();
     Ok((Opened { object, head: chunks(response, name) }, url))
 }
 
-/// Sends a request for a range of the version that `object` names.
+/// Sends a request for a range of the version that `object` names; also gives the URL that answered.
 pub(crate) async fn read(
     request: RequestBuilder,
     object: &Object,
     name: String,
     range: Range<u64>,
-) -> Result<Chunks, Error> {
+) -> Result<(Chunks, Url), Error> {
     let response = send(request, &name, &range, Some(&object.version)).await?;
     let found = checked_range(&response, &name, &range)?;
     let version = version(response.headers());
@@ -127,7 +129,8 @@ pub(crate) async fn read(
             found: format!("{version} of {} bytes", found.size),
         });
     }
-    Ok(chunks(response, name))
+    let url = response.url().clone();
+    Ok((chunks(response, name), url))
 }
 
 async fn send(
@@ -148,6 +151,7 @@ async fn send(
     })?;
     match response.status() {
         StatusCode::PARTIAL_CONTENT => Ok(response),
+        StatusCode::OK if version.is_none() => Ok(response),
         status => Err(failure(status, name, range, version)),
     }
 }
@@ -228,7 +232,7 @@ mod tests {
     #[test]
     fn keys_go_behind_the_path_and_before_the_query() {
         let base = Url::parse("https://h/models/m/?sig=a%2Fb").unwrap();
-        let store = Http::new(base, &Settings::default()).unwrap();
+        let store = Http::new(base).unwrap();
         assert_eq!(store.url("config.json").as_str(), "https://h/models/m/config.json?sig=a%2Fb");
         assert_eq!(store.locate("config.json"), "https://h/models/m/config.json");
     }

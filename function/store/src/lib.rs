@@ -50,7 +50,7 @@ pub async fn connect(location: &Location, settings: &Settings) -> Result<Arc<dyn
         Location::S3 { bucket, prefix } => {
             Arc::new(s3::S3::connect(bucket, prefix, settings).await?)
         }
-        Location::Http { base } => Arc::new(http::Http::new(base.clone(), settings)?),
+        Location::Http { base } => Arc::new(http::Http::new(base.clone())?),
         Location::Hub { repository, revision } => {
             Arc::new(hf::Hub::new(repository, revision, settings)?)
         }

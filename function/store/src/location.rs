@@ -102,7 +102,9 @@ fn hub(text: &str, rest: &str) -> Result<Location, Error> {
 }
 
 fn http(text: &str) -> Result<Location, Error> {
-    let base = Url::parse(text).map_err(|reason| invalid(text, &reason.to_string()))?;
+    let shown = text.split('?').next().unwrap_or_default();
+    let shown = shown.rsplit_once('@').map_or(shown, |(_secret, host)| host);
+    let base = Url::parse(text).map_err(|reason| invalid(shown, &reason.to_string()))?;
     Ok(Location::Http { base })
 }
 

@@ -50,8 +50,8 @@ impl<'a> Log<'a> {
         Self { timeline, record: Some(record), is_weights: label.is_weights, bytes: 0 }
     }
 
-    /// The answer has begun.
-    pub(crate) fn first_byte(&mut self) {
+    /// The body has begun, which is when the record has no first byte yet.
+    fn first_byte(&mut self) {
         self.timeline.mark(Mark::FirstByte);
         if self.is_weights {
             self.timeline.mark(Mark::FirstWeightByte);
@@ -62,6 +62,9 @@ impl<'a> Log<'a> {
 
     /// `bytes` came, of which `fresh` were still missing.
     pub(crate) fn received(&mut self, bytes: u64, fresh: u64) {
+        if self.bytes == 0 && bytes > 0 {
+            self.first_byte();
+        }
         self.bytes += bytes;
         self.timeline.count(Counter::BytesFetched, bytes);
         self.timeline.count(Counter::BytesTwice, bytes - fresh);

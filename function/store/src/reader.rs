@@ -17,17 +17,19 @@ use bytes::Bytes;
 use firstlight_timeline::{Counter, Timeline};
 use futures_util::StreamExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{sleep, timeout};
+use tokio::time::{sleep, timeout, timeout_at};
 
-use crate::attempt::{Landing, Wire};
+use crate::attempt::{Landing, Patience, Wire};
 use crate::hedge::Hedging;
 use crate::log::{Label, Log};
 use crate::settings::{CONNECT, URGENT_IN_FLIGHT};
 use crate::throttle::Throttle;
-use crate::{Error, Limits, Object, Opened, Sink, Store};
+use crate::{Chunks, Error, Limits, Object, Opened, Sink, Store};
 
 /// The first pause after a broken attempt; it doubles with each.
 const PAUSE: Duration = Duration::from_millis(40);
+/// The same where the server asked for fewer requests, which it does for seconds.
+const PAUSE_WHEN_THROTTLED: Duration = Duration::from_millis(400);
 /// Attempts at one range altogether, as a multiple of [`Limits::attempts`]: a server that gives one byte each time is
 /// not asked forever.
 const ATTEMPTS_WITH_PROGRESS: u32 = 16;
@@ -93,7 +95,7 @@ impl Reader {
         }
     }
 
-    /// Bytes of weights that have landed so far, for a progress bar.
+    /// Bytes of the ranges of weights that have landed so far, for a progress bar.
     #[must_use]
     pub fn landed_bytes(&self) -> u64 {
         self.shared.landed.load(Ordering::Relaxed)
@@ -127,11 +129,11 @@ impl Reader {
         self.open_with(&opening).await.map(|(_, bytes)| bytes)
     }
 
-    /// A small file that need not be there. Where listing is not allowed, S3 answers 403 for what is not there.
+    /// A small file that need not be there.
     pub async fn optional(&self, key: &str, limit: u64) -> Result<Option<Vec<u8>>, Error> {
         match self.whole(key, limit).await {
             Ok(bytes) => Ok(Some(bytes)),
-            Err(Error::NotFound { .. } | Error::Denied { status: 403, .. }) => Ok(None),
+            Err(error) if error.may_be_missing() => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -165,19 +167,27 @@ impl Reader {
                 Err(error) => self.pause(&mut pauses, error, landing.reached() > before).await?,
             }
         }
-        self.shared.landed.fetch_add(range.end - range.start, Ordering::Relaxed);
+        if turn.priority == Priority::Weights {
+            self.shared.landed.fetch_add(range.end - range.start, Ordering::Relaxed);
+        }
         Ok(landing.into_sink())
     }
 
     async fn open_with(&self, opening: &Opening<'_>) -> Result<(Object, Vec<u8>), Error> {
-        let _turn = self.turn(Priority::Urgent).await;
+        let turn = self.turn(Priority::Urgent).await;
         let mut pauses = Pauses::new(&self.shared.limits);
-        loop {
+        let (object, head) = loop {
             match self.attempt_to_open(opening, pauses.attempt).await {
                 Err(error) => self.pause(&mut pauses, error, false).await?,
-                opened => return opened,
+                Ok(opened) => break opened,
             }
+        };
+        let missing = head.len() as u64..object.size.min(opening.head_bytes);
+        if missing.is_empty() {
+            return Ok((object, head));
         }
+        let head = self.fetch(turn, &object, missing, &opening.stage.into(), head).await?;
+        Ok((object, head))
     }
 
     async fn attempt_to_open(
@@ -189,41 +199,65 @@ impl Reader {
         let label = Label { stage, attempt, hedge: false, is_weights: false };
         let range = 0..opening.head_bytes;
         let mut log = Log::new(&self.shared.wire.timeline, opening.key.into(), range, label);
-        let opened = self.read_head(opening, &mut log).await;
-        log.conclude(&opened);
-        opened
+        let opened = self.request_head(opening).await;
+        let Opened { object, head } = match opened {
+            Ok(opened) => opened,
+            Err(error) => {
+                let failed = Err(error);
+                log.conclude(&failed);
+                return failed;
+            }
+        };
+        let mut bytes = Vec::new();
+        let gathered = self.gather(opening, &object, head, &mut bytes, &mut log).await;
+        log.conclude(&gathered);
+        match gathered {
+            // What broke in the middle goes on from the byte reached, as a range of the version that is known now.
+            Err(error) if !error.is_transient() => Err(error),
+            _ => Ok((object, bytes)),
+        }
     }
 
-    async fn read_head(
-        &self,
-        opening: &Opening<'_>,
-        log: &mut Log<'_>,
-    ) -> Result<(Object, Vec<u8>), Error> {
+    async fn request_head(&self, opening: &Opening<'_>) -> Result<Opened, Error> {
         let Wire { store, stall, .. } = &self.shared.wire;
-        let name = || store.locate(opening.key);
-        let stalled = |at, after: Duration| {
-            move |_| Error::Stalled { object: name(), at, after_s: after.as_secs_f64() }
-        };
         let patience = *stall + CONNECT;
         let answer = timeout(patience, store.open(opening.key, opening.head_bytes)).await;
-        let Opened { object, mut head } = answer.map_err(stalled(0, patience))??;
-        log.first_byte();
-        if object.size > opening.size_limit {
-            let limit = opening.size_limit;
-            return Err(Error::TooLarge { object: name(), size: object.size, limit });
+        answer.unwrap_or_else(|_| {
+            let object = store.locate(opening.key);
+            Err(Error::Stalled { object, at: 0, after_s: patience.as_secs_f64() })
+        })
+    }
+
+    async fn gather(
+        &self,
+        opening: &Opening<'_>,
+        object: &Object,
+        mut head: Chunks,
+        bytes: &mut Vec<u8>,
+        log: &mut Log<'_>,
+    ) -> Result<(), Error> {
+        let wire = &self.shared.wire;
+        let name = || wire.store.locate(opening.key);
+        let Object { size, .. } = *object;
+        if size > opening.size_limit {
+            return Err(Error::TooLarge { object: name(), size, limit: opening.size_limit });
         }
-        let expected = object.size.min(opening.head_bytes);
-        let mut bytes = Vec::new();
+        let expected = size.min(opening.head_bytes);
+        let mut patience = Patience::new(wire.stall);
         while (bytes.len() as u64) < expected {
             let at = bytes.len() as u64;
-            let chunk = timeout(*stall, head.next()).await.map_err(stalled(at, *stall))?;
+            let after_s = wire.stall.as_secs_f64();
+            let stalled = |_| Error::Stalled { object: name(), at, after_s };
             let short = || Error::Short { object: name(), range: 0..expected, at };
+            let chunk = timeout_at(patience.deadline, head.next()).await.map_err(stalled)?;
             let chunk = chunk.ok_or_else(short)??;
+            let wanted = chunk.len().min(usize::try_from(expected - at).unwrap_or(usize::MAX));
             log.received(chunk.len() as u64, chunk.len() as u64);
-            bytes.extend_from_slice(&chunk);
+            bytes.extend_from_slice(&chunk[..wanted]);
+            wire.throttled(chunk.len()).await;
+            patience.received(chunk.len());
         }
-        bytes.truncate(usize::try_from(expected).expect("no more than was received"));
-        Ok((object, bytes))
+        Ok(())
     }
 
     /// One attempt, and a second beside it if the first takes too long and the budget allows.
@@ -251,7 +285,7 @@ impl Reader {
         let mut second = pin!(self.shared.wire.attempt(landing, label(true)));
         tokio::select! {
             biased;
-            done = &mut first => if done.is_ok() { return done } else { return second.await },
+            done = &mut first => if done.is_ok() { return done } else { second.await? },
             done = &mut second => if done.is_err() { return first.await },
         }
         timeline.count(Counter::HedgesWon, 1);
@@ -322,7 +356,8 @@ impl Pauses {
             return Err(Error::GaveUp { attempts: self.attempt, last: Box::new(error) });
         }
         self.attempt += 1;
-        let due = PAUSE * 2_u32.pow((self.in_a_row - 1).min(6));
+        let first = if error.is_throttling() { PAUSE_WHEN_THROTTLED } else { PAUSE };
+        let due = first * 2_u32.pow((self.in_a_row - 1).min(6));
         Ok(due.mul_f64(random_share()))
     }
 }

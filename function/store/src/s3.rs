@@ -79,12 +79,14 @@ impl S3 {
         if let Some(Version::ETag(tag)) = version {
             request = request.if_match(tag);
         }
-        let output = request.send().await.map_err(|error| self.failure(key, version, &error))?;
+        let output =
+            request.send().await.map_err(|error| self.failure(key, range, version, &error))?;
         let found = output.content_range().and_then(ContentRange::parse);
         let Some(found) = found.filter(|found| found.start == range.start) else {
             let found = output.content_range.clone();
             let object = self.locate(key);
-            return Err(Error::Range { object, range: range.clone(), status: 200, found });
+            let status = if found.is_some() { 206 } else { 200 };
+            return Err(Error::Range { object, range: range.clone(), status, found });
         };
         Ok((output, found))
     }
@@ -92,6 +94,7 @@ impl S3 {
     fn failure(
         &self,
         key: &str,
+        range: &Range<u64>,
         version: Option<&Version>,
         error: &SdkError<GetObjectError, HttpResponse>,
     ) -> Error {
@@ -110,13 +113,14 @@ impl S3 {
                 planned: version.map_or(String::new(), ToString::to_string),
                 found: "another version".into(),
             },
-            (416, _) => Error::Empty { object },
+            (416, _) if range.start == 0 => Error::Empty { object },
+            (416, _) => Error::Range { object, range: range.clone(), status, found: None },
             (301 | 307, _) | (400, "AuthorizationHeaderMalformed") => Error::Region {
                 object,
                 asked: self.region.clone(),
                 found: header("x-amz-bucket-region").or_else(|| region_in(response)),
             },
-            (401 | 403, _) => {
+            (401 | 403, _) | (_, "ExpiredToken" | "TokenRefreshRequired" | "InvalidToken") => {
                 let hint = denied_hint(code);
                 Error::Denied { object, status, code: code.into(), hint }
             }
@@ -252,7 +256,7 @@ fn denied_hint(code: &str) -> Option<String> {
             "the access key is not known there: check the account and the endpoint"
         }
         "RequestTimeTooSkewed" => "this machine's clock is wrong",
-        "ExpiredToken" | "TokenRefreshRequired" => {
+        "ExpiredToken" | "TokenRefreshRequired" | "InvalidToken" => {
             "the session's credentials have expired: get new ones"
         }
         "AccessDenied" | "Forbidden" | "" => {

@@ -149,7 +149,8 @@ async fn a_server_without_ranges_is_named() {
     // The bucket answers a listing with 200, whatever range is asked for.
     let bucket = bucket(100, Faults::default());
     let store = store(&format!("{}/?list-type=2", bucket.endpoint()), &Settings::default()).await;
-    let error = store.open(BUCKET, 10).await.err().unwrap();
+    let opened = store.open(BUCKET, 10).await.unwrap();
+    let error = store.read(&opened.object, 2..10).await.err().unwrap();
     assert!(matches!(error, Error::Range { status: 200, .. }), "{error}");
     assert!(error.to_string().contains("206"), "{error}");
 }

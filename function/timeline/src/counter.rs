@@ -20,7 +20,7 @@ pub enum Counter {
     BytesFetched,
     /// Bytes received that had been received before: the price of retries and hedges.
     BytesTwice,
-    /// Bytes of weights that the model has: what the floor is computed from.
+    /// Bytes of weights that the first token needs: what the floor is computed from.
     WeightBytes,
     /// Tokens generated.
     Tokens,

@@ -26,9 +26,10 @@ pub enum Mark {
     PromptEncoded,
     /// The first byte of a weight.
     FirstWeightByte,
-    /// All bytes of the first layer are where the arithmetic reads them.
+    /// All bytes of the first stage (the first layer, or an embedding table before it) are where the arithmetic reads
+    /// them.
     FirstLayerResident,
-    /// The first layer's output is computed.
+    /// The first stage's output is computed.
     FirstLayerComputed,
     /// The last byte of the last weight.
     LastWeightByte,

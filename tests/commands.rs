@@ -1,0 +1,187 @@
+//! The commands of the real binary, on the demo model: what they print, from where they read.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use firstlight_bucket::tls::{LOCALHOST_CERTIFICATE_PEM, LOCALHOST_KEY_PEM};
+use firstlight_bucket::{Bucket, Builder, Objects, Running};
+use serde_json::Value;
+use support::process::Firstlight;
+
+fn demo_model() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/demo-model")
+}
+
+fn bucket() -> Builder {
+    let objects = Objects::new();
+    objects.serve_folder("models", "demo/", &demo_model()).unwrap();
+    Bucket::builder().objects(objects)
+}
+
+fn signed(run: Firstlight, server: &Running) -> Firstlight {
+    run.env("AWS_ENDPOINT_URL", server.endpoint())
+        .env("AWS_ACCESS_KEY_ID", server.access_key())
+        .env("AWS_SECRET_ACCESS_KEY", server.secret_key())
+        .env("AWS_REGION", server.region())
+}
+
+/// Each prompt of the reference with its greedy continuation.
+fn references() -> Vec<(String, String)> {
+    let text = fs::read_to_string(demo_model().join("ref.json")).unwrap();
+    let json: Value = serde_json::from_str(&text).unwrap();
+    let text = |item: &Value, key: &str| item[key].as_str().unwrap().to_owned();
+    let items = json["references"].as_array().unwrap().iter();
+    items.map(|item| (text(item, "prompt"), text(item, "greedy_text"))).collect()
+}
+
+fn greedy(model: &str, prompt: &str) -> Firstlight {
+    Firstlight::new(["run", model, prompt, "--temperature=0", "--max-tokens=48"])
+}
+
+#[test]
+fn greedy_answers_are_the_references_from_a_folder_and_from_s3() {
+    let server = bucket().start_on_own_thread("127.0.0.1:0").unwrap();
+    for (prompt, expected) in references() {
+        let local = greedy(demo_model().to_str().unwrap(), &prompt).run().success();
+        assert_eq!(local.stdout, format!("{expected}\n"));
+        assert_eq!(local.stderr, "", "quiet where nobody watches");
+        let streamed = signed(greedy("s3://models/demo", &prompt), &server).run().success();
+        assert_eq!(streamed.stdout, local.stdout);
+    }
+}
+
+#[test]
+fn https_is_trusted_by_its_certificate() {
+    let server = bucket().allow_anonymous(true);
+    let server = server.tls(LOCALHOST_CERTIFICATE_PEM, LOCALHOST_KEY_PEM).unwrap();
+    let server = server.start_on_own_thread("127.0.0.1:0").unwrap();
+    let origin = format!("https://localhost:{}", server.addr().port());
+    let roots = tempfile::NamedTempFile::new().unwrap();
+    fs::write(roots.path(), LOCALHOST_CERTIFICATE_PEM).unwrap();
+    let (prompt, expected) = references().swap_remove(0);
+
+    let https =
+        || greedy(&format!("{origin}/models/demo/"), &prompt).env("FIRSTLIGHT_ATTEMPTS", "1");
+    let trusted = https().env("SSL_CERT_FILE", roots.path()).run().success();
+    assert_eq!(trusted.stdout, format!("{expected}\n"));
+    let stranger = https().run().failure();
+    assert!(stranger.stderr.to_lowercase().contains("certificate"), "{stranger}");
+
+    let s3 = signed(greedy("s3://models/demo", &prompt), &server).env("AWS_ENDPOINT_URL", &origin);
+    let s3 = s3.env("SSL_CERT_FILE", roots.path()).run().success();
+    assert_eq!(s3.stdout, format!("{expected}\n"));
+}
+
+#[test]
+fn a_prompt_comes_from_standard_input_and_a_stop_string_ends_the_answer() {
+    let model = demo_model();
+    let run = |extra: &[&str]| {
+        let run = ["run", model.to_str().unwrap(), "-", "--temperature=0", "--max-tokens=48"];
+        Firstlight::new(run.iter().chain(extra)).input(b"Once upon a time").run().success().stdout
+    };
+    let whole = run(&[]);
+    let stopped = run(&["--stop", "Drimina"]);
+    let (before, _) = whole.split_once("Drimina").unwrap();
+    assert_eq!(stopped, format!("{before}\n"));
+}
+
+#[test]
+fn the_same_seed_writes_the_same_story_and_another_does_not() {
+    let model = demo_model();
+    let story = |seed: &str| {
+        let run = ["run", model.to_str().unwrap(), "Once upon a time", "--max-tokens=60", "--seed"];
+        Firstlight::new(run.iter().chain(&[seed])).run().success().stdout
+    };
+    assert_eq!(story("1"), story("1"));
+    assert_ne!(story("1"), story("2"));
+}
+
+#[test]
+fn a_start_is_written_down_in_three_forms() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (line, trace, page) = (file("a.json"), file("a.trace.json"), file("a.html"));
+    let server = bucket().start_on_own_thread("127.0.0.1:0").unwrap();
+    let files = ["--timeline", &line, "--timeline", &trace, "--timeline", &page];
+    let run =
+        ["run", "s3://models/demo", "Once", "--max-tokens=3", "--waterfall=always", "--link=1gbit"];
+    let finished = signed(Firstlight::new(run.iter().chain(&files)), &server).run().success();
+    for text in ["layer 0", "head", "TTFT", "floor"] {
+        assert!(finished.stderr.contains(text), "{text:?} is missing in {}", finished.stderr);
+    }
+    let report: Value = serde_json::from_str(&fs::read_to_string(&line).unwrap()).unwrap();
+    let marks = report["marks_ms"].as_object().unwrap();
+    let at = |mark: &str| marks[mark].as_f64().unwrap();
+    for pair in [
+        "main",
+        "first_request",
+        "planned",
+        "first_weight_byte",
+        "first_layer_computed",
+        "first_token",
+    ]
+    .windows(2)
+    {
+        assert!(at(pair[0]) <= at(pair[1]), "{pair:?}: {marks:?}");
+    }
+    assert_eq!(report["weight_bytes"], 3_985_536);
+    assert_eq!(report["counters"]["retries"], 0);
+    assert_eq!(report["counters"]["tokens"], 3);
+    let trace: Value = serde_json::from_str(&fs::read_to_string(&trace).unwrap()).unwrap();
+    assert!(trace["traceEvents"].as_array().unwrap().len() > 10);
+    let page = fs::read_to_string(&page).unwrap();
+    assert!(page.starts_with("<!doctype html>") && page.contains("layer 4"), "a page");
+}
+
+#[test]
+fn inspect_tells_what_would_be_fetched_and_fetches_no_weights() {
+    let server = bucket().start_on_own_thread("127.0.0.1:0").unwrap();
+    let inspect = |extra: &[&str]| {
+        let run = ["inspect", "s3://models/demo", "--link=1gbit,10gbit"];
+        signed(Firstlight::new(run.iter().chain(extra)), &server).run().success().stdout
+    };
+    let json: Value = serde_json::from_str(&inspect(&["--json"])).unwrap();
+    assert_eq!(json["weight_bytes"], 3_985_536);
+    assert_eq!(json["dtypes"]["BF16"]["tensors"], 47);
+    let stages: Vec<_> =
+        json["stages"].as_array().unwrap().iter().map(|s| s["name"].as_str().unwrap()).collect();
+    assert_eq!(
+        stages,
+        ["embeddings", "layer 0", "layer 1", "layer 2", "layer 3", "layer 4", "head"]
+    );
+    assert_eq!(json["fetches"].as_array().unwrap().len(), 7);
+    assert_eq!(json["tensors"].as_array().unwrap().len(), 47);
+    let floor = json["predictions"][0]["floor_s"].as_f64().unwrap();
+    assert!((floor - 3_985_536.0 / 125e6).abs() < 1e-9);
+    let fetched: u64 = server.requests().iter().map(|request| request.bytes_sent).sum();
+    assert!(fetched < 1 << 20, "{fetched} bytes");
+    let text = inspect(&["--tensors", "--fetches"]);
+    for expected in
+        ["LlamaForCausalLM", "model.layers.4.mlp.up_proj.weight", "[384, 192]", "1gbit", "layer 4"]
+    {
+        assert!(text.contains(expected), "{expected:?} is missing in {text}");
+    }
+}
+
+#[test]
+#[cfg(feature = "demo")]
+fn the_demo_tells_a_story_and_how_it_began() {
+    let demo = Firstlight::new(["--log-level=error"]).env("FIRSTLIGHT_DEMO_LINK", "500mbit");
+    let demo = demo.run().success();
+    for expected in ["firstlight run s3://demo/stories", "TTFT", "floor", "layer 4"] {
+        assert!(demo.stdout.contains(expected), "{expected:?} is missing in {demo}");
+    }
+    assert_eq!(demo.stderr, "");
+    let story = demo.stdout.lines().map(|line| line.split_whitespace().count()).max().unwrap();
+    assert!(story > 10, "{demo}");
+}
+
+#[test]
+fn errors_are_json_where_logs_are() {
+    let run = Firstlight::new(["run", "/no/such/model", "Once", "--log=json"]).run().failure();
+    let line: Value = serde_json::from_str(run.stderr.lines().last().unwrap()).unwrap();
+    assert!(line["fields"]["error"].as_str().unwrap().contains("/no/such/model"), "{line}");
+}
