@@ -69,6 +69,7 @@ struct Args {
 fn main() {
     let args = Args::parse();
     let folder = model(&args.model);
+    warm(&folder);
     let server = serve(&args, &folder);
     let runs = if args.test {
         2
@@ -100,6 +101,16 @@ fn model(name: &str) -> PathBuf {
         "qwen2.5-0.5b" => RandomModel::qwen2_5_0_5b().folder_in(&cache).unwrap(),
         "llama-3.2-1b" => RandomModel::llama_3_2_1b().folder_in(&cache).unwrap(),
         folder => folder.into(),
+    }
+}
+
+/// Brings the files into the page cache: the server's disk is not what is measured.
+fn warm(folder: &Path) {
+    for file in fs::read_dir(folder).unwrap().filter(|file| file.as_ref().unwrap().path().is_file())
+    {
+        let mut file = fs::File::open(file.unwrap().path()).unwrap();
+        let mut sink = std::io::sink();
+        std::io::copy(&mut file, &mut sink).unwrap();
     }
 }
 
