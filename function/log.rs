@@ -2,25 +2,35 @@
 
 use std::io::Write;
 
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::args::{LogArgs, LogForm, LogLevel};
 use crate::failure::Failure;
 
 /// Begins to log. Standard output is the answer's alone.
 pub(crate) fn start(args: &LogArgs) {
-    let level = match args.log_level {
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let registry = tracing_subscriber::registry().with(targets(args.log_level));
+    match args.log {
+        LogForm::Text => registry.with(layer.without_time().with_target(false)).init(),
+        LogForm::Json => registry.with(layer.json()).init(),
+    }
+}
+
+/// What is logged: of the libraries only what somebody who debugs asks for. What they warn of on the way to an error
+/// stands in the error; the embedded server calls every file that is not there one.
+fn targets(level: LogLevel) -> Targets {
+    let own = match level {
         LogLevel::Error => LevelFilter::ERROR,
         LogLevel::Warn => LevelFilter::WARN,
         LogLevel::Info => LevelFilter::INFO,
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Trace => LevelFilter::TRACE,
     };
-    let subscriber = tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(level);
-    match args.log {
-        LogForm::Text => subscriber.without_time().with_target(false).init(),
-        LogForm::Json => subscriber.json().init(),
-    }
+    let libraries = if own >= LevelFilter::DEBUG { own } else { LevelFilter::OFF };
+    Targets::new().with_target("firstlight", own).with_default(libraries)
 }
 
 /// The last word of a command that failed.

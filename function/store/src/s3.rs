@@ -5,7 +5,7 @@
 //! be checked against a range. [`Reader`](crate::Reader) does what is needed.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use aws_config::BehaviorVersion;
@@ -25,7 +25,11 @@ use aws_sdk_s3::primitives::ByteStream;
 use aws_smithy_http_client::Builder;
 use aws_smithy_http_client::tls::Provider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use aws_smithy_runtime_api::client::http::{
+    HttpClient, HttpConnectorSettings, SharedHttpConnector,
+};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use futures_util::StreamExt;
 use futures_util::stream;
 
@@ -179,7 +183,7 @@ async fn shared_config(settings: &Settings) -> aws_config::SdkConfig {
     .or_else(Region::from_static(REGION));
     let loader = aws_config::defaults(BehaviorVersion::latest())
         .region(region)
-        .http_client(http_client(false))
+        .http_client(WhenAsked::default())
         .retry_config(RetryConfig::disabled())
         .timeout_config(TimeoutConfig::disabled())
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
@@ -193,6 +197,21 @@ async fn shared_config(settings: &Settings) -> aws_config::SdkConfig {
         None => loader,
     };
     loader.load().await
+}
+
+/// The client that roles and tokens are asked with, made when that happens. Making it loads 150 root certificates, which
+/// is half of the way to the first request where keys are in the environment and S3 is near.
+#[derive(Debug, Default)]
+struct WhenAsked(OnceLock<SharedHttpClient>);
+
+impl HttpClient for WhenAsked {
+    fn http_connector(
+        &self,
+        settings: &HttpConnectorSettings,
+        components: &RuntimeComponents,
+    ) -> SharedHttpConnector {
+        self.0.get_or_init(|| http_client(false)).http_connector(settings, components)
+    }
 }
 
 /// Without TLS where none is spoken: loading the root certificates is most of what a TLS client costs at start.
