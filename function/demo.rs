@@ -129,10 +129,7 @@ fn spawn(args: &DemoArgs, server: &Running, line: &Path) -> std::io::Result<Chil
         .arg(line)
         .env("AWS_CONFIG_FILE", "/dev/null")
         .env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
-        .env("AWS_ENDPOINT_URL", server.endpoint())
-        .env("AWS_ACCESS_KEY_ID", server.access_key())
-        .env("AWS_SECRET_ACCESS_KEY", server.secret_key())
-        .env("AWS_REGION", server.region())
+        .envs(server.environment())
         .env("FIRSTLIGHT_LINK", args.link.to_string())
         .env("FIRSTLIGHT_T0_NS", Timeline::monotonic_ns().to_string())
         .stdin(Stdio::piped());

@@ -37,10 +37,7 @@ fn serve(objects: Objects, faults: Faults) -> Running {
 
 fn firstlight(server: &Running, arguments: &[&str]) -> Firstlight {
     Firstlight::new(arguments)
-        .env("AWS_ENDPOINT_URL", server.endpoint())
-        .env("AWS_ACCESS_KEY_ID", server.access_key())
-        .env("AWS_SECRET_ACCESS_KEY", server.secret_key())
-        .env("AWS_REGION", server.region())
+        .envs(server.environment())
         .env("FIRSTLIGHT_STALL_MS", "300")
         .env("FIRSTLIGHT_ATTEMPTS", "3")
 }

@@ -22,10 +22,7 @@ fn bucket() -> Builder {
 }
 
 fn signed(run: Firstlight, server: &Running) -> Firstlight {
-    run.env("AWS_ENDPOINT_URL", server.endpoint())
-        .env("AWS_ACCESS_KEY_ID", server.access_key())
-        .env("AWS_SECRET_ACCESS_KEY", server.secret_key())
-        .env("AWS_REGION", server.region())
+    run.envs(server.environment())
 }
 
 /// Each prompt of the reference with its greedy continuation.

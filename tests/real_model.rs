@@ -211,7 +211,7 @@ fn fits(folder: &Path) {
     let bucket = embedded(&[("one", folder)]);
     let line = tempfile::Builder::new().suffix(".json").tempfile().expect("a file");
     let run = Firstlight::new(["run", "s3://models/one", "Once upon a time", "--max-tokens=32"]);
-    let run = run.envs(environment(&bucket)).env("FIRSTLIGHT_TIMELINE", line.path());
+    let run = run.envs(bucket.environment()).env("FIRSTLIGHT_TIMELINE", line.path());
     run.run().success();
     let report = fs::read_to_string(line.path()).expect("the timeline");
     let report: Value = serde_json::from_str(&report).expect("JSON");
@@ -232,15 +232,6 @@ fn embedded(folders: &[(&str, &Path)]) -> Running {
     bucket.expect("a port")
 }
 
-fn environment(bucket: &Running) -> [(&'static str, String); 4] {
-    [
-        ("AWS_ENDPOINT_URL", bucket.endpoint()),
-        ("AWS_ACCESS_KEY_ID", bucket.access_key().into()),
-        ("AWS_SECRET_ACCESS_KEY", bucket.secret_key().into()),
-        ("AWS_REGION", bucket.region().into()),
-    ]
-}
-
 type Everywhere = (PathBuf, PathBuf, SeaweedFs);
 
 fn everywhere() -> Result<Everywhere, Missing> {
@@ -258,7 +249,7 @@ fn same_from_everywhere(one: &Path, shards: &Path, weed: &SeaweedFs) {
     }
     let bucket = embedded(&folders);
     for model in ["s3://models/one", "s3://models/shards"] {
-        assert_eq!(greedy(model, prompt, environment(&bucket)), expected, "{model}, embedded");
+        assert_eq!(greedy(model, prompt, bucket.environment()), expected, "{model}, embedded");
         assert_eq!(greedy(model, prompt, weed.environment()), expected, "{model}, SeaweedFS");
     }
 }

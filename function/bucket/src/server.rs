@@ -232,6 +232,17 @@ impl Running {
         &self.server.shared.region
     }
 
+    /// What an AWS client reads from its environment, to find this server and to sign for it.
+    #[must_use]
+    pub fn environment(&self) -> [(&'static str, String); 4] {
+        [
+            ("AWS_ENDPOINT_URL", self.endpoint()),
+            ("AWS_ACCESS_KEY_ID", self.access_key().to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", self.secret_key().to_owned()),
+            ("AWS_REGION", self.region().to_owned()),
+        ]
+    }
+
     /// What it holds, to change it while it runs.
     #[must_use]
     pub fn objects(&self) -> &Objects {
