@@ -23,7 +23,7 @@ use firstlight_store::{Limits, Location, Priority, Reader, Settings, connect};
 use firstlight_timeline::Timeline;
 use rustix::time::{ClockId, clock_gettime};
 
-const SIZE: u64 = 512 << 20;
+const SIZE: u64 = 1 << 30;
 const RANGE: u64 = 8 << 20;
 const CONNECTIONS: usize = 8;
 
@@ -67,7 +67,7 @@ fn print_cpu(server: &Server) {
     }
     println!(
         "{:<30} {:>15} {:>8} {:>8}",
-        "512 MiB over loopback HTTP", "CPU-s/GiB: min", "median", "GiB/s"
+        "1 GiB over loopback HTTP", "CPU-s/GiB: min", "median", "GiB/s"
     );
     for ((name, _), mut runs) in rows.into_iter().zip(runs) {
         runs.sort_by(|a, b| a.0.total_cmp(&b.0));

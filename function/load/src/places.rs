@@ -13,18 +13,18 @@ pub(crate) struct Places {
     regions: Vec<(Range<u64>, Region)>,
     /// The first region that is not full yet.
     next: usize,
-    /// Set when the first byte lands.
-    begun: Arc<AtomicBool>,
+    /// Set when a byte lands.
+    landing: Arc<AtomicBool>,
 }
 
 impl Places {
     pub(crate) fn new(
         places: &[Place],
         regions: impl IntoIterator<Item = Region>,
-        begun: Arc<AtomicBool>,
+        landing: Arc<AtomicBool>,
     ) -> Self {
         let sources = places.iter().map(|place| place.source.clone());
-        Self { regions: sources.zip(regions).collect(), next: 0, begun }
+        Self { regions: sources.zip(regions).collect(), next: 0, landing }
     }
 
     pub(crate) fn into_regions(self) -> impl Iterator<Item = Region> {
@@ -34,7 +34,7 @@ impl Places {
 
 impl Sink for Places {
     fn write(&mut self, at: u64, bytes: &[u8]) {
-        self.begun.store(true, Relaxed);
+        self.landing.store(true, Relaxed);
         let end = at + bytes.len() as u64;
         while let Some((source, region)) = self.regions.get_mut(self.next) {
             let (from, to) = (source.start.max(at), source.end.min(end));

@@ -1,7 +1,8 @@
 //! Ranges from the wire to their places in one arena.
 //!
 //! As many tasks as ranges may be in flight take the fetches in the plan's order and send the filled regions to whoever
-//! pulls the layers, where they become tensors once their stage is complete. Another thread faults the arena's pages in, in the same order, ahead of the bytes.
+//! pulls the layers, where they become tensors once their stage is complete. Until the first byte lands, another thread
+//! faults the arena's pages in, in the order in which they will be written.
 
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
@@ -58,7 +59,8 @@ impl Stream {
     ) -> Result<Self, Error> {
         let arena = Arena::new(plan.arena_bytes)?;
         let jobs = jobs(&arena, &plan)?;
-        populate_ahead(&arena, &jobs);
+        let landing = Arc::new(AtomicBool::new(false));
+        populate_ahead(&arena, Arc::clone(&landing));
         let (sender, arrivals) = channel();
         let fetching = Fetching {
             reader,
@@ -66,6 +68,7 @@ impl Stream {
             priority,
             names: plan.stages.iter().map(|stage| stage.name.as_str().into()).collect(),
             jobs: Mutex::new(jobs),
+            landing,
             timeline: timeline.clone(),
         };
         let fetching = tokio::spawn(fetching.run(sender)).abort_handle();
@@ -124,8 +127,6 @@ impl Drop for Stream {
 struct Job {
     fetch: Fetch,
     regions: Vec<Region>,
-    /// Whether its first byte has landed.
-    begun: Arc<AtomicBool>,
 }
 
 /// Cuts the arena into the places of all fetches.
@@ -137,35 +138,29 @@ fn jobs(arena: &Arc<Arena>, plan: &Plan) -> Result<VecDeque<Job>, Error> {
     let mut regions = arena.carve(&ranges)?.into_iter();
     let job = |fetch: &Fetch| {
         let regions = regions.by_ref().take(fetch.places.len()).collect();
-        Job { fetch: fetch.clone(), regions, begun: Arc::default() }
+        Job { fetch: fetch.clone(), regions }
     };
     Ok(plan.fetches.iter().map(job).collect())
 }
 
-/// Faults the arena's pages in, in the order in which they will be written, until that is done or nobody needs the arena
-/// any more. Where bytes land already it skips: two threads that fault in the same huge page both clear it, and one of
-/// them for nothing. That is why it takes one huge page at a time: measured on loopback, where the bytes are as fast as
-/// the clearing, whole ranges cost twice the CPU time.
-fn populate_ahead(arena: &Arc<Arena>, jobs: &VecDeque<Job>) {
-    let span = |job: &Job| {
-        let (first, last) = (job.regions.first()?, job.regions.last()?);
-        Some((first.range().start..last.range().end, Arc::clone(&job.begun)))
-    };
-    let spans: Vec<_> = jobs.iter().filter_map(span).collect();
+/// Faults the arena's pages in, in the order in which they will be written, while the network is still connecting: until
+/// that is done, or the first byte has landed, or nobody needs the arena any more. Once bytes flow, the threads that
+/// write them fault in the rest: on loopback, where bytes come as fast as pages are cleared, a thread that clears beside
+/// them costs a third more CPU time, for pages that are cleared twice and caches that are not hot.
+fn populate_ahead(arena: &Arc<Arena>, landing: Arc<AtomicBool>) {
+    let bytes = arena.bytes();
     let arena = Arc::downgrade(arena);
     let populate = move || {
-        for (range, begun) in spans {
-            let mut at = range.start;
-            while at < range.end && !begun.load(Relaxed) {
-                let end = range.end.min(at + POPULATE_BYTES);
-                if !arena.upgrade().is_some_and(|arena| arena.populate(at..end)) {
-                    return;
-                }
-                at = end;
+        let mut at = 0;
+        while at < bytes && !landing.load(Relaxed) {
+            let end = bytes.min(at + POPULATE_BYTES);
+            if !arena.upgrade().is_some_and(|arena| arena.populate(at..end)) {
+                return;
             }
+            at = end;
         }
     };
-    // Without the thread, pages fault in as they are written.
+    // Without the thread, all pages fault in as they are written.
     drop(thread::Builder::new().name("populate".into()).spawn(populate));
 }
 
@@ -176,6 +171,8 @@ struct Fetching {
     priority: Priority,
     names: Vec<Arc<str>>,
     jobs: Mutex<VecDeque<Job>>,
+    /// Set when the first byte of all lands.
+    landing: Arc<AtomicBool>,
     timeline: Timeline,
 }
 
@@ -203,9 +200,9 @@ impl Fetching {
         let mut landed = true;
         loop {
             let turn = self.reader.turn(self.priority).await;
-            let Some(Job { fetch, regions, begun }) = self.next_job() else { return landed };
+            let Some(Job { fetch, regions }) = self.next_job() else { return landed };
             let (object, stage) = (&self.objects[fetch.shard], &self.names[fetch.stage]);
-            let places = Places::new(&fetch.places, regions, begun);
+            let places = Places::new(&fetch.places, regions, Arc::clone(&self.landing));
             let range = fetch.range.clone();
             let filled = self.reader.fetch(turn, object, range, stage, places).await;
             if filled.is_err() {
