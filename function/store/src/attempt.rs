@@ -4,6 +4,7 @@
 //! order, whoever brings it first, so that a retry goes on from the byte that was reached and a hedge cannot race its twin.
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -70,6 +71,8 @@ pub(crate) struct Wire {
     pub(crate) stall: Duration,
     pub(crate) throttle: Option<Throttle>,
     pub(crate) hedging: Hedging,
+    /// Bytes of the ranges of weights that have landed so far.
+    pub(crate) landed: AtomicU64,
     pub(crate) timeline: Timeline,
 }
 
@@ -109,6 +112,9 @@ impl Wire {
             };
             let fresh = landing.accept(at, &bytes);
             log.received(bytes.len() as u64, fresh);
+            if log.is_weights() {
+                self.landed.fetch_add(fresh, Relaxed);
+            }
             at += bytes.len() as u64;
             self.throttled(bytes.len()).await;
             patience.received(bytes.len());

@@ -70,6 +70,11 @@ impl<'a> Log<'a> {
         self.timeline.count(Counter::BytesTwice, bytes - fresh);
     }
 
+    /// Whether the range is one of weights.
+    pub(crate) fn is_weights(&self) -> bool {
+        self.is_weights
+    }
+
     /// Bytes received so far.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes

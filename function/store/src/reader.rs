@@ -10,7 +10,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::ops::Range;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -60,7 +60,6 @@ struct Shared {
     limits: Limits,
     weights: Arc<Semaphore>,
     urgent: Arc<Semaphore>,
-    landed: AtomicU64,
 }
 
 impl Reader {
@@ -72,12 +71,12 @@ impl Reader {
             stall: limits.stall,
             throttle: limits.bandwidth_bytes_per_s.map(Throttle::new),
             hedging: Hedging::new(limits.hedge_share),
+            landed: AtomicU64::new(0),
             timeline,
         };
         let weights = Arc::new(Semaphore::new(limits.in_flight.max(1)));
         let urgent = Arc::new(Semaphore::new(URGENT_IN_FLIGHT));
-        let landed = AtomicU64::new(0);
-        Self { shared: Arc::new(Shared { wire, limits, weights, urgent, landed }) }
+        Self { shared: Arc::new(Shared { wire, limits, weights, urgent }) }
     }
 
     /// The object's full name, for messages.
@@ -98,7 +97,7 @@ impl Reader {
     /// Bytes of the ranges of weights that have landed so far, for a progress bar.
     #[must_use]
     pub fn landed_bytes(&self) -> u64 {
-        self.shared.landed.load(Ordering::Relaxed)
+        self.shared.wire.landed.load(Relaxed)
     }
 
     /// The object as memory backed by the page cache, where the store has it.
@@ -166,9 +165,6 @@ impl Reader {
                 Ok(()) => break,
                 Err(error) => self.pause(&mut pauses, error, landing.reached() > before).await?,
             }
-        }
-        if turn.priority == Priority::Weights {
-            self.shared.landed.fetch_add(range.end - range.start, Ordering::Relaxed);
         }
         Ok(landing.into_sink())
     }
