@@ -83,13 +83,10 @@ pub(crate) async fn begin(
         reader
             .warm("config.json", usize::from(args.ranges_in_flight).saturating_sub(FIRST_REQUESTS));
     }
-    let (known, texts) = {
-        let extras = tokio::spawn(read_extras(reader.clone()));
-        let known = read_model(location, reader, timeline).await?;
-        let config = known.config.clone();
-        (known, tokio::spawn(async move { texts(extras, &config).await }))
-    };
-    let Known { reader, location, spec, checkpoint, .. } = known;
+    let extras = tokio::spawn(read_extras(reader.clone()));
+    let known = read_model(location, reader, timeline).await?;
+    let Known { reader, location, config, spec, checkpoint } = known;
+    let texts = tokio::spawn(async move { texts(extras, &config).await });
     let order = order(&location, &spec, &checkpoint, prompt_bytes);
     let plan_limits = plan_limits(args);
     let planning = timeline.span(Lane::Verify, "plan");
