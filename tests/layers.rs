@@ -55,7 +55,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("rayon", &["kernels"]),
     // The operating system: memory of the weights, clocks of the timeline; always by rustix's safe calls.
     ("libc", &[]),
-    ("memmap2", &["bucket", "store"]),
+    ("memmap2", &["bucket", "kernels", "store"]),
     ("rustix", &["device", "timeline"]),
     // Nothing drives a GPU yet; it will be `device`.
     ("cudarc", &[]),

@@ -21,6 +21,7 @@
 //! - [`attention`](mod@attention): over the keys and values that [`kv`] lays out
 //! - [`norm`], [`mod@rope`], [`elementwise`], [`mod@softmax`], [`mod@argmax`]: the rest of a
 //!   decoder
+//! - [`limits`]: what the machine can do at most, for the benches
 //! - [`mod@reference`]: all of them once more, slowly and in f64, for the tests
 #![expect(clippy::missing_panics_doc, reason = "as said above: sizes that do not fit panic")]
 #![expect(
@@ -36,6 +37,8 @@ pub mod elements;
 pub mod elementwise;
 pub mod isa;
 pub mod kv;
+#[doc(hidden)]
+pub mod limits;
 pub mod linear;
 pub mod norm;
 #[doc(hidden)]

@@ -1,0 +1,133 @@
+//! What this machine can do at most, measured when asked: what the benches divide by.
+//!
+//! A rate is that of the best of several passes that all threads begin together: a limit is what
+//! nothing disturbed.
+#![expect(unsafe_code, reason = "memory that was mapped as bytes is read as numbers")]
+
+use std::hint::black_box;
+use std::io;
+use std::sync::Barrier;
+use std::thread;
+use std::time::Instant;
+
+use memmap2::MmapMut;
+
+use crate::isa::Isa;
+use crate::simd::{Kernel, Simd};
+
+/// Bytes a second that `threads` can read from memory, each a stretch of its own.
+///
+/// The pages are huge where the kernel allows, as those of the weights are (measured on two cores
+/// of Zen 4: 50 GB/s, and 36 to 42 with small ones).
+pub fn read_bandwidth(threads: usize) -> io::Result<f64> {
+    let mut memory = MmapMut::map_anon(READ_BYTES)?;
+    #[cfg(target_os = "linux")]
+    drop(memory.advise(memmap2::Advice::HugePage)); // a kernel without them gives small ones
+    memory.fill(1);
+    // SAFETY: all bits are some f32.
+    let (_, floats, _) = unsafe { memory.align_to::<f32>() };
+    let share = floats.len() / threads;
+    Ok(best_rate(threads, |thread| {
+        let floats = &floats[thread * share..][..share];
+        black_box(Isa::best().run(Read(floats)));
+        size_of_val(floats)
+    }))
+}
+
+/// Floating-point operations a second of `threads`: multiply-adds that never leave the registers,
+/// which those of the portable code do.
+#[must_use]
+pub fn peak_flops(isa: Isa, threads: usize) -> f64 {
+    best_rate(threads, |_| isa.run(MultiplyAdds))
+}
+
+/// What all threads did, by the time from the first start to the last end, in the best pass. `work`
+/// takes the number of a thread, and says how much it did.
+fn best_rate(threads: usize, work: impl Fn(usize) -> usize + Sync) -> f64 {
+    let barrier = Barrier::new(threads);
+    let pass = |thread| {
+        barrier.wait();
+        let started = Instant::now();
+        let amount = work(thread);
+        (started, amount, Instant::now())
+    };
+    let rate = |_| {
+        let runs: Vec<_> = thread::scope(|scope| {
+            let threads: Vec<_> = (0..threads).map(|n| scope.spawn(move || pass(n))).collect();
+            threads.into_iter().map(|thread| thread.join().expect("no work panics")).collect()
+        });
+        let started = runs.iter().map(|run| run.0).min().expect("a thread");
+        let ended = runs.iter().map(|run| run.2).max().expect("a thread");
+        let amount: usize = runs.iter().map(|run| run.1).sum();
+        amount as f64 / (ended - started).as_secs_f64()
+    };
+    (0..PASSES).map(rate).fold(0.0, f64::max)
+}
+
+/// The sum of all numbers, in as many chains as hide how long an addition takes.
+struct Read<'a>(&'a [f32]);
+
+impl Kernel for Read<'_> {
+    type Output = f32;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) -> f32 {
+        let mut sums = [simd.splat(0.0); 8];
+        let eights = S::chunks(self.0).0.as_chunks::<8>().0;
+        for (index, eight) in eights.iter().enumerate() {
+            let start = index * 8 * S::LANES;
+            for line in (start..start + 8 * S::LANES).step_by(LINE_FLOATS) {
+                simd.prefetch(self.0, line + AHEAD_FLOATS);
+            }
+            for (sum, vector) in sums.iter_mut().zip(eight) {
+                *sum = simd.add(*sum, simd.load(vector));
+            }
+        }
+        sums.map(|sum| simd.sum(sum)).into_iter().sum()
+    }
+}
+
+/// Chains through the sums, as those of a product are; says how many operations they were.
+struct MultiplyAdds;
+
+impl Kernel for MultiplyAdds {
+    type Output = usize;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) -> usize {
+        if S::REGISTERS == 32 { chains::<S, 24>(simd) } else { chains::<S, 12>(simd) }
+    }
+}
+
+#[inline(always)]
+fn chains<S: Simd, const CHAINS: usize>(simd: S) -> usize {
+    let (a, b) = black_box((0.5, 1.0));
+    let (a, b) = (simd.splat(a), simd.splat(b));
+    let mut sums = [simd.splat(0.0); CHAINS];
+    for _ in 0..ROUNDS {
+        for sum in &mut sums {
+            *sum = simd.fma(*sum, a, b);
+        }
+    }
+    let mut total = sums[0];
+    for sum in &sums[1..] {
+        total = simd.add(total, *sum);
+    }
+    black_box(simd.sum(total));
+    2 * S::LANES * CHAINS * ROUNDS
+}
+
+/// Many times what a cache holds.
+const READ_BYTES: usize = 512 << 20;
+
+/// How far ahead of the reads: 4 KiB, the furthest that a prefetcher of pages goes.
+const AHEAD_FLOATS: usize = 1024;
+
+/// f32 in a cache line.
+const LINE_FLOATS: usize = 16;
+
+/// Additions in a chain: about a millisecond.
+const ROUNDS: usize = 1 << 17;
+
+/// A pass of reads takes some ten milliseconds, of products one; half of them disturbed leaves six.
+const PASSES: usize = 12;
