@@ -40,11 +40,19 @@ impl Kernel for SiluMul<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let (gates, gates_rest) = S::chunks_mut(self.gate);
-        let (ups, ups_rest) = S::chunks(self.up);
-        for (gate, up) in gates.iter_mut().zip(ups) {
-            silu_mul_vector(simd, gate, up);
-        }
+        silu_mul_in(simd, self.gate, self.up);
+    }
+}
+
+/// [`silu_mul`] on this thread.
+#[inline(always)]
+pub(crate) fn silu_mul_in<S: Simd>(simd: S, gate: &mut [f32], up: &[f32]) {
+    let (gates, gates_rest) = S::chunks_mut(gate);
+    let (ups, ups_rest) = S::chunks(up);
+    for (gate, up) in gates.iter_mut().zip(ups) {
+        silu_mul_vector(simd, gate, up);
+    }
+    if !ups_rest.is_empty() {
         let mut gate = S::padded(gates_rest);
         silu_mul_vector(simd, &mut gate, &S::padded(ups_rest));
         gates_rest.copy_from_slice(&gate.as_ref()[..ups_rest.len()]);

@@ -2,7 +2,8 @@
 //!
 //! Plain slices in, plain slices out: no tensors, no models. Weights stay in the dtype of the
 //! checkpoint ([`Elements`]) and are widened on their way into the registers; activations and sums
-//! are f32. Every operation takes the [`Isa`] it shall use and spreads itself over the threads of
+//! are f32. An [`Isa`] with products of bf16 rounds the activations that meet bf16 weights, as the
+//! peers of this project do, instead of widening the weights. Every operation takes the [`Isa`] it shall use and spreads itself over the threads of
 //! the current rayon pool where that pays. Sizes that do not fit together panic.
 //!
 //! # Every result is the same, every time
@@ -17,7 +18,8 @@
 //!
 //! - [`elements`]: weights in their dtype, and as a matrix
 //! - [`isa`]: the instruction sets of this machine; `simd` is what an operation may use of one
-//! - [`mod@linear`]: GEMV and GEMM, on the tiles of `tile`
+//! - [`mod@linear`]: GEMV and GEMM, on the tiles of `tile`, which multiply in one of the ways of
+//!   `form`
 //! - [`attention`](mod@attention): over the keys and values that [`kv`] lays out
 //! - [`norm`], [`mod@rope`], [`elementwise`], [`mod@softmax`], [`mod@argmax`]: the rest of a
 //!   decoder
@@ -46,6 +48,7 @@ pub mod reference;
 pub mod rope;
 pub mod softmax;
 
+mod form;
 mod simd;
 mod threads;
 mod tile;
@@ -56,7 +59,7 @@ pub use elements::{Elements, Matrix};
 pub use elementwise::{add, silu_mul, widen};
 pub use isa::Isa;
 pub use kv::{KvLayout, KvView};
-pub use linear::linear;
+pub use linear::{Product, gated, linear, linear_add, linear_all};
 pub use norm::{rms_norm, rms_norm_in_place};
 pub use rope::rope;
 pub use softmax::softmax;

@@ -17,7 +17,7 @@ use half::{bf16, f16};
 #[cfg(target_arch = "x86_64")]
 pub(crate) use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
-pub(crate) use avx512::Avx512;
+pub(crate) use avx512::{Avx512, Avx512Bf16};
 pub(crate) use portable::Portable;
 
 /// An operation with its arguments. Implementations of `run` are `#[inline(always)]`.
@@ -107,6 +107,40 @@ pub(crate) trait Simd: Copy {
         self.mul(polynomial, self.to_exponent(shifted))
     }
 }
+
+/// An operation that needs [`Bf16Dot`], with its arguments; otherwise as a [`Kernel`].
+pub(crate) trait Bf16Kernel {
+    type Output;
+
+    fn run<D: Bf16Dot>(self, dot: D) -> Self::Output;
+}
+
+/// An instruction set that also multiplies bf16 as they are, two of each operand for a lane of the
+/// f32 sums.
+pub(crate) trait Bf16Dot: Copy {
+    /// What it has besides.
+    type Simd: Simd;
+
+    fn simd(self) -> Self::Simd;
+
+    /// Runs the kernel in a function that is compiled for this instruction set.
+    fn vectorize<K: Bf16Kernel>(self, kernel: K) -> K::Output;
+
+    /// Pairs, as the bits of a vector that only `dot` makes sense of.
+    fn load(self, from: &Lanes<Self, [bf16; 2]>) -> Vector<Self>;
+
+    /// `sum + a[0] * b[0] + a[1] * b[1]`, lane by lane.
+    fn dot(self, a: Vector<Self>, b: Vector<Self>, sum: Vector<Self>) -> Vector<Self>;
+
+    /// The nearest bf16 to each, the even one of two.
+    fn round(self, from: &Lanes<Self, [f32; 2]>) -> Lanes<Self, [bf16; 2]>;
+}
+
+/// A register of the f32 that `D` adds up in.
+pub(crate) type Vector<D> = <<D as Bf16Dot>::Simd as Simd>::Vector;
+
+/// A `T` for each lane of `D`.
+pub(crate) type Lanes<D, T> = <<D as Bf16Dot>::Simd as Simd>::Array<T>;
 
 /// The methods of [`Simd`] that are the same text for every number of lanes.
 macro_rules! arrays {

@@ -1,7 +1,7 @@
 //! The innermost loops: a small block of results that stays in registers while two operands stream
 //! past.
 
-use crate::elements::Element;
+use crate::form::{Form, Lanes, Vector};
 use crate::simd::Simd;
 
 /// `sums[m][n] += x[m] * w[n]`, lane by lane, over vectors that all run along the inner dimension.
@@ -13,12 +13,12 @@ use crate::simd::Simd;
 /// Rows of a few kilobytes end before a prefetcher has understood them (measured: 17 GB/s with, 10
 /// without, on one core).
 #[inline(always)]
-pub(crate) fn dot<S: Simd, E: Element, const M: usize, const N: usize>(
-    simd: S,
-    x: [&[S::Array<f32>]; M],
-    w: [&[S::Array<E>]; N],
-    ahead: &[E],
-    sums: &mut [[S::Vector; N]; M],
+pub(crate) fn dot<F: Form, const M: usize, const N: usize>(
+    form: F,
+    x: [&[Lanes<F, F::X>]; M],
+    w: [&[Lanes<F, F::Weight>]; N],
+    ahead: &[F::Element],
+    sums: &mut [[Vector<F>; N]; M],
 ) {
     let steps = w[0].len();
     let (mut x, mut w, mut local) = (x, w, *sums);
@@ -28,20 +28,22 @@ pub(crate) fn dot<S: Simd, E: Element, const M: usize, const N: usize>(
     for w in &mut w {
         *w = &w[..steps];
     }
+    let step_bytes = size_of::<Lanes<F, F::Weight>>() * N;
     for step in 0..steps {
         if !ahead.is_empty() {
-            for line in (0..N * S::LANES).step_by(LINE_BYTES / size_of::<E>()) {
-                simd.prefetch(ahead, step * N * S::LANES + line);
+            for line in (0..step_bytes).step_by(LINE_BYTES) {
+                let byte = step * step_bytes + line;
+                form.simd().prefetch(ahead, byte / size_of::<F::Element>());
             }
         }
-        let mut column = [simd.splat(0.0); N];
+        let mut column = [form.simd().splat(0.0); N];
         for (vector, w) in column.iter_mut().zip(w) {
-            *vector = E::load(simd, &w[step]);
+            *vector = form.load_weight(&w[step]);
         }
         for (sums, x) in local.iter_mut().zip(x) {
-            let x = simd.load(&x[step]);
+            let x = form.load_x(&x[step]);
             for (sum, &w) in sums.iter_mut().zip(&column) {
-                *sum = simd.fma(x, w, *sum);
+                *sum = form.multiply_add(x, w, *sum);
             }
         }
     }

@@ -86,10 +86,16 @@ pub(crate) fn rms_norm<D: Upload>(device: &D) {
     }
 }
 
+fn widened(weights: &Weights) -> Vec<f32> {
+    let elements = weights.elements();
+    (0..elements.len()).map(|index| elements.get(index)).collect()
+}
+
 pub(crate) fn linear<D: Upload>(device: &D) {
     for rows in [1, 2, 5, 33] {
         for (outputs, inputs) in [(1, 1), (40, 64), (65, 190)] {
-            let values = numbers(rows * inputs, 1, 1.0);
+            let [_, _, activations] = Weights::all(&numbers(rows * inputs, 1, 1.0));
+            let values = widened(&activations); // exact for processors that multiply bf16
             let biases = Weights::all(&numbers(outputs, 3, 1.0));
             let weights = Weights::all(&numbers(outputs * inputs, 2, 0.2));
             for (weights, biases) in weights.iter().zip(&biases) {

@@ -26,6 +26,7 @@ mod mapping;
 pub use arena::{Arena, Region};
 pub use cpu::Cpu;
 pub use error::Error;
+pub use firstlight_kernels::Isa;
 pub use tensor::{DType, Tensor};
 
 /// The operations of a decoder on one processor, executed in the order in which they are called.

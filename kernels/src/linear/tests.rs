@@ -1,3 +1,4 @@
+use half::bf16;
 use rayon::ThreadPoolBuilder;
 
 use super::*;
@@ -11,6 +12,12 @@ fn product(isa: Isa, x: &[f32], weight: Matrix<'_>, bias: Option<Elements<'_>>) 
     out
 }
 
+/// What this instruction set multiplies such weights with.
+fn seen(isa: Isa, x: &[f32], weight: Matrix<'_>) -> Vec<f32> {
+    let rounds = isa.has_bf16_dot() && matches!(weight.elements(), Elements::BF16(_));
+    x.iter().map(|&x| if rounds { bf16::from_f32(x).to_f32() } else { x }).collect()
+}
+
 fn check(rows: usize, outputs: usize, inputs: usize) {
     // Weights so small that results are of the order of one, whatever the length.
     let range = 3.0 / (1.0 + inputs as f32).sqrt();
@@ -19,8 +26,8 @@ fn check(rows: usize, outputs: usize, inputs: usize) {
     for (weights, bias) in Weights::all(&numbers(outputs * inputs, 3, range)).iter().zip(&biases) {
         let weight = Matrix::new(weights.elements(), outputs, inputs);
         for bias in [None, Some(bias.elements())] {
-            let expected = reference::linear(&x, rows, weight, bias);
             for isa in Isa::available() {
+                let expected = reference::linear(&seen(isa, &x, weight), rows, weight, bias);
                 let mut out = vec![f32::NAN; rows * outputs];
                 linear(isa, &x, weight, bias, &mut out);
                 let what = format!("{isa} {rows} rows ({outputs}, {inputs})");
@@ -42,7 +49,7 @@ fn products_of_one_row_are_the_references() {
 #[test]
 fn products_of_some_rows_are_the_references() {
     for rows in [0, 2, 3, 4, 5, 6, 7, 8, 9, 13] {
-        for inputs in [0, 1, 15, 16, 17, 40, 129] {
+        for inputs in [0, 1, 15, 16, 17, 31, 40, 129] {
             for outputs in [1, 3, 5, 6, 7, 12, 13, 29] {
                 check(rows, outputs, inputs);
             }
@@ -106,20 +113,114 @@ fn nan_and_infinity_go_where_they_belong() {
     let mut weights = numbers(outputs * inputs, 1, 1.0);
     weights[2 * inputs + 34] = f32::NAN;
     weights[5 * inputs + 3] = f32::INFINITY;
-    let weight = Matrix::new(Elements::F32(&weights), outputs, inputs);
-    for rows in [1, 4, 6] {
-        let mut x = numbers(rows * inputs, 2, 1.0);
-        x[(rows - 1) * inputs + 33] = f32::NEG_INFINITY;
-        let expected = reference::linear(&x, rows, weight, None);
-        for isa in Isa::available() {
-            assert_close(
-                &product(isa, &x, weight, None),
-                &expected,
-                1e-5,
-                &format!("{isa} {rows}"),
-            );
+    for weights in Weights::all(&weights) {
+        let weight = Matrix::new(weights.elements(), outputs, inputs);
+        for rows in [1, 4, 6] {
+            let mut x = numbers(rows * inputs, 2, 1.0);
+            x[(rows - 1) * inputs + 33] = f32::NEG_INFINITY;
+            x[0] = f32::NAN;
+            for isa in Isa::available() {
+                let expected = reference::linear(&seen(isa, &x, weight), rows, weight, None);
+                let what = format!("{isa} {rows}");
+                assert_close(&product(isa, &x, weight, None), &expected, 1e-5, &what);
+            }
         }
     }
+}
+
+#[test]
+fn activations_round_to_the_nearest_bf16() {
+    let halfway = |bits: u32| f32::from_bits(bits << 16 | 0x8000);
+    let x = [
+        halfway(0x3f80),
+        halfway(0x3f81),
+        halfway(0xbf80) + 1e-7,
+        halfway(0xbf80) - 1e-7,
+        f32::MAX,
+        f32::MIN,
+        1.0 + 1e-3,
+        f32::NAN,
+        0.0,
+    ];
+    let one = [bf16::ONE];
+    let weight = Matrix::new(Elements::BF16(&one), 1, 1);
+    for isa in Isa::available() {
+        let expected: Vec<_> = seen(isa, &x, weight).into_iter().map(f64::from).collect();
+        assert_close(&product(isa, &x, weight, None), &expected, 0.0, isa.name());
+    }
+}
+
+#[test]
+fn several_products_are_those_of_each() {
+    for isa in Isa::available() {
+        for rows in [0, 1, 5, 70] {
+            let (inputs, outputs) = (576, [576, 0, 192, 191]);
+            let x = numbers(rows * inputs, 1, 1.0);
+            let weights = outputs.map(|outputs| Weights::all(&numbers(outputs * inputs, 2, 0.1)));
+            let bias = numbers(576, 3, 1.0);
+            let mut outs = outputs.map(|outputs| vec![f32::NAN; rows * outputs]);
+            let mut products: Vec<_> = (outs.iter_mut().zip(&weights).zip(outputs).enumerate())
+                .map(|(index, ((out, weights), outputs))| Product {
+                    weight: Matrix::new(weights[2 - index % 3].elements(), outputs, inputs),
+                    bias: (index != 2).then(|| Elements::F32(&bias[..outputs])),
+                    out,
+                })
+                .collect();
+            linear_all(isa, &x, &mut products);
+            for Product { weight, bias, out } in products {
+                let mut alone = vec![f32::NAN; out.len()];
+                linear(isa, &x, weight, bias, &mut alone);
+                assert!(out == alone, "{isa} {rows} rows of {}", weight.outputs());
+            }
+        }
+    }
+}
+
+#[test]
+fn an_added_product_is_added_last() {
+    for isa in Isa::available() {
+        for (rows, outputs, inputs) in [(1, 576, 1536), (3, 37, 50), (67, 61, 576)] {
+            let x = numbers(rows * inputs, 1, 1.0);
+            let before = numbers(rows * outputs, 4, 1.0);
+            let bias = numbers(outputs, 3, 1.0);
+            for weights in Weights::all(&numbers(outputs * inputs, 2, 0.1)) {
+                let weight = Matrix::new(weights.elements(), outputs, inputs);
+                let bias = Some(Elements::F32(&bias));
+                let mut expected = before.clone();
+                crate::add(&mut expected, &product(isa, &x, weight, bias));
+                let mut out = before.clone();
+                linear_add(isa, &x, weight, bias, &mut out);
+                assert!(out == expected, "{isa} {rows} rows ({outputs}, {inputs})");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_gated_product_is_silu_mul_of_two() {
+    for isa in Isa::available() {
+        for (rows, outputs, inputs) in [(0, 5, 7), (1, 1536, 576), (3, 37, 50), (67, 61, 576)] {
+            let x = numbers(rows * inputs, 1, 1.0);
+            let gates = Weights::all(&numbers(outputs * inputs, 2, 0.3));
+            let ups = Weights::all(&numbers(outputs * inputs, 3, 0.3));
+            for (gate, up) in gates.iter().zip(&ups) {
+                let gate = Matrix::new(gate.elements(), outputs, inputs);
+                let up = Matrix::new(up.elements(), outputs, inputs);
+                let mut expected = product(isa, &x, gate, None);
+                crate::silu_mul(isa, &mut expected, &product(isa, &x, up, None));
+                let mut out = vec![f32::NAN; rows * outputs];
+                gated(isa, &x, gate, up, &mut out);
+                assert!(out == expected, "{isa} {rows} rows ({outputs}, {inputs})");
+            }
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "shapes of two weights")]
+fn a_gate_has_the_shape_of_what_it_gates() {
+    let weight = |outputs, inputs| Matrix::new(Elements::F32(&[0.0; 6]), outputs, inputs);
+    gated(Isa::best(), &[0.0; 3], weight(2, 3), weight(3, 2), &mut [0.0; 2]);
 }
 
 #[test]

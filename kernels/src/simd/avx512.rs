@@ -1,13 +1,14 @@
 //! AVX-512F: Skylake-X (2017) and Zen 4 (2022) on. Twice the lanes, and twice the registers for the
-//! sums of a tile.
+//! sums of a tile. And its products of bf16: Cooper Lake (2020) and Zen 4 on.
 #![expect(unsafe_code, reason = "intrinsics ask for a processor that has them")]
 #![allow(clippy::wildcard_imports, reason = "the names of intrinsics are their own namespace")]
 
 use std::arch::x86_64::*;
+use std::mem::transmute;
 
 use half::{bf16, f16};
 
-use super::{Kernel, Simd, arrays};
+use super::{Bf16Dot, Bf16Kernel, Kernel, Simd, arrays};
 
 /// Proof that the processor has AVX-512F.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,9 +22,9 @@ impl Avx512 {
 
 macro_rules! avx512 {
     ($intrinsics:expr) => {
-        // SAFETY: an `Avx512` exists only where `detect` saw what these intrinsics need; those that
-        // take an address get that of an array as long as what they read or write, and ask for no
-        // alignment.
+        // SAFETY: an `Avx512` or `Avx512Bf16` exists only where `detect` saw what these intrinsics
+        // need; those that take an address get that of an array as long as what they read or
+        // write, and ask for no alignment; the types of vectors are all 64 bytes without meaning.
         unsafe { $intrinsics }
     };
 }
@@ -153,5 +154,59 @@ impl Simd for Avx512 {
         let mut lanes = [0.0; 16];
         self.store(a, &mut lanes);
         lanes.into_iter().fold(f32::NEG_INFINITY, f32::max)
+    }
+}
+
+/// Proof that the processor also has AVX512-BF16, and the extensions that came long before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Avx512Bf16(Avx512);
+
+impl Avx512Bf16 {
+    pub(crate) fn detect() -> Option<Self> {
+        let present = is_x86_feature_detected!("avx512bf16")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("avx512vl");
+        Avx512::detect().filter(|_| present).map(Self)
+    }
+}
+
+/// Products below 2^-126 count as zero, and so do numbers below it.
+impl Bf16Dot for Avx512Bf16 {
+    type Simd = Avx512;
+
+    #[inline(always)]
+    fn simd(self) -> Avx512 {
+        self.0
+    }
+
+    #[inline(always)]
+    fn vectorize<K: Bf16Kernel>(self, kernel: K) -> K::Output {
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
+        fn with_avx512_bf16<K: Bf16Kernel>(dot: Avx512Bf16, kernel: K) -> K::Output {
+            kernel.run(dot)
+        }
+        avx512!(with_avx512_bf16(self, kernel))
+    }
+
+    #[inline(always)]
+    fn load(self, from: &[[bf16; 2]; 16]) -> __m512 {
+        avx512!(_mm512_loadu_ps(from.as_ptr().cast()))
+    }
+
+    #[inline(always)]
+    fn dot(self, a: __m512, b: __m512, sum: __m512) -> __m512 {
+        avx512!(_mm512_dpbf16_ps(sum, transmute(a), transmute(b)))
+    }
+
+    #[inline(always)]
+    fn round(self, from: &[[f32; 2]; 16]) -> [[bf16; 2]; 16] {
+        let mut to = [[bf16::ZERO; 2]; 16];
+        avx512!({
+            let from = from.as_ptr().cast::<f32>();
+            let pairs = _mm512_cvtne2ps_pbh(_mm512_loadu_ps(from.add(16)), _mm512_loadu_ps(from));
+            _mm512_storeu_ps(to.as_mut_ptr().cast(), transmute::<__m512bh, __m512>(pairs));
+        });
+        to
     }
 }

@@ -1,7 +1,7 @@
 use std::{cell::RefCell, collections::HashMap, io, path::PathBuf, rc::Rc};
 
 use bytes::Bytes;
-use firstlight_device::{Cpu, DType, Tensor};
+use firstlight_device::{Cpu, DType, Isa, Tensor};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 
@@ -82,8 +82,27 @@ impl Fixture {
 
     fn decoder(&self, order: StageOrder, chunk_rows: usize) -> (Decoder<Cpu, Groups>, Pulled) {
         let (groups, pulled) = self.groups(order);
+        (self.decoder_on(Cpu::new(), order, chunk_rows, groups), pulled)
+    }
+
+    fn decoder_on(
+        &self,
+        cpu: Cpu,
+        order: StageOrder,
+        chunk_rows: usize,
+        groups: Groups,
+    ) -> Decoder<Cpu, Groups> {
         let settings = Settings { order, capacity: self.ids.len(), chunk_rows };
-        (Decoder::new(Cpu::new(), self.spec.clone(), settings, groups).unwrap(), pulled)
+        Decoder::new(cpu, self.spec.clone(), settings, groups).unwrap()
+    }
+
+    /// How far the logits may be from the references, which were computed in f32. Activations that
+    /// are rounded to bf16 are off by up to 0.2 % in each product, and these weights are random, so
+    /// that nothing keeps the error small: up to 1.8 % of the largest logit was seen.
+    fn tolerance(&self, isa: Isa) -> f32 {
+        let bf16 = self.tensors.values().any(|tensor| tensor.dtype() == DType::BF16);
+        let largest = self.logits.iter().fold(0.0_f32, |largest, logit| largest.max(logit.abs()));
+        if isa.has_bf16_dot() && bf16 { 0.04 * largest } else { 1e-4 }
     }
 
     /// The rows of some tokens, cut out of the table.
@@ -148,10 +167,15 @@ fn every_checkpoint_tensor_is_in_one_stage() {
 #[test]
 fn logits_are_those_of_transformers() {
     for fixture in Fixture::all() {
-        let (mut decoder, _) = fixture.decoder(StageOrder::EmbeddingFirst, DEFAULT_CHUNK_ROWS);
-        let logits = decoder.forward_all(&fixture.ids).unwrap();
-        let difference = max_difference(&logits, &fixture.logits);
-        assert!(difference <= 1e-4, "{}: {difference:e}", fixture.name);
+        for isa in Isa::available() {
+            let order = StageOrder::EmbeddingFirst;
+            let (groups, _) = fixture.groups(order);
+            let mut decoder = fixture.decoder_on(Cpu::with(isa), order, DEFAULT_CHUNK_ROWS, groups);
+            let logits = decoder.forward_all(&fixture.ids).unwrap();
+            let difference = max_difference(&logits, &fixture.logits);
+            let tolerance = fixture.tolerance(isa);
+            assert!(difference <= tolerance, "{} {isa}: {difference:e}", fixture.name);
+        }
     }
 }
 
@@ -261,7 +285,7 @@ fn wrong_ids_are_refused_and_change_nothing() {
     );
     assert!(pulled.borrow().is_empty());
     let logits = decoder.forward_all(&fixture.ids).unwrap();
-    assert!(max_difference(&logits, &fixture.logits) <= 1e-4);
+    assert!(max_difference(&logits, &fixture.logits) <= fixture.tolerance(Isa::best()));
     assert!(matches!(decoder.forward(&[1]), Err(Error::Capacity { new: 1, held: 64, .. })));
 }
 

@@ -1,0 +1,215 @@
+//! A block of a product: rows by columns, in tiles that stay in the registers.
+//!
+//! One row (decoding) multiplies eight weight rows at a time, at the speed of memory. More rows (a
+//! prompt) come in groups that share what was loaded of the weights, and a block of weights waits in
+//! the second-level cache while the groups pass.
+//!
+//! Whatever the tile, an output is the same chain of sums (`tile::dot`), then the rest of the row as
+//! one more vector with zeros behind it, then the lanes in a fixed order, then the bias.
+
+use std::ops::Range;
+use std::{array, slice};
+
+use half::bf16;
+
+use crate::elements::{Element, Elements};
+use crate::elementwise::silu_mul_in;
+use crate::form::{Form, Pairs, Vector, Widened};
+use crate::simd::{Bf16Dot, Bf16Kernel, Kernel, Simd};
+use crate::tile;
+
+/// What becomes of a product.
+#[derive(Clone, Copy)]
+pub(super) enum Then {
+    /// `out = product`
+    Set,
+    /// `out += product`
+    Add,
+    /// `out = silu(out) * product`
+    Gate,
+}
+
+/// Some columns of some rows of a product, without its operands.
+pub(super) struct Panel<'a, 'out> {
+    pub(super) inputs: usize,
+    pub(super) bias: Option<Elements<'a>>,
+    /// The number of the first column of `out`, for the bias.
+    pub(super) first: usize,
+    /// Which of the columns of `out` to compute.
+    pub(super) columns: Range<usize>,
+    pub(super) then: Then,
+    /// Some columns, row by row.
+    pub(super) out: &'a mut [&'out mut [f32]],
+}
+
+/// A [`Panel`] with its operands.
+pub(super) struct Multiply<'a, 'out, X, E> {
+    panel: Panel<'a, 'out>,
+    /// Rows, `stride` apart.
+    x: &'a [X],
+    stride: usize,
+    /// `(outputs, inputs)`, from the first column of `out` on.
+    weight: &'a [E],
+}
+
+impl<'a, 'out> Panel<'a, 'out> {
+    pub(super) fn of<X, E>(
+        self,
+        x: &'a [X],
+        stride: usize,
+        weight: &'a [E],
+    ) -> Multiply<'a, 'out, X, E> {
+        Multiply { panel: self, x, stride, weight }
+    }
+}
+
+impl<E: Element> Kernel for Multiply<'_, '_, f32, E> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        self.by(Widened::new(simd));
+    }
+}
+
+impl Bf16Kernel for Multiply<'_, '_, [bf16; 2], bf16> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<D: Bf16Dot>(self, dot: D) {
+        self.by(Pairs(dot));
+    }
+}
+
+impl<X: Copy + Default, E: Element> Multiply<'_, '_, X, E> {
+    #[inline(always)]
+    fn by<F: Form<X = X, Element = E>>(mut self, form: F) {
+        let max_rows = if F::Simd::REGISTERS == 32 { 8 } else { 4 };
+        let rows = self.panel.out.len();
+        let groups = rows.div_ceil(max_rows);
+        let group_rows = rows.div_ceil(groups);
+        for start in (0..rows).step_by(group_rows) {
+            self.group(form, start..rows.min(start + group_rows));
+        }
+    }
+
+    /// Some rows, as many as a tile has, in tiles with as many sums as fit the registers beside a
+    /// row of `x` and what was loaded of the weights.
+    #[inline(always)]
+    fn group<F: Form<X = X, Element = E>>(&mut self, form: F, rows: Range<usize>) {
+        let row = rows.start;
+        match (rows.len(), F::Simd::REGISTERS) {
+            (1, _) => self.tiles::<F, 1, 8>(form, row),
+            (2, 32) => self.tiles::<F, 2, 6>(form, row),
+            (3, 32) => self.tiles::<F, 3, 6>(form, row),
+            (4, 32) => self.tiles::<F, 4, 6>(form, row),
+            (5, 32) => self.tiles::<F, 5, 4>(form, row),
+            (6, 32) => self.tiles::<F, 6, 4>(form, row),
+            (7, 32) => self.tiles::<F, 7, 3>(form, row),
+            (8, 32) => self.tiles::<F, 8, 3>(form, row),
+            (2, _) => self.tiles::<F, 2, 4>(form, row),
+            (3, _) => self.tiles::<F, 3, 3>(form, row),
+            (4, _) => self.tiles::<F, 4, 3>(form, row),
+            (rows, registers) => unreachable!("{rows} rows in {registers} registers"),
+        }
+    }
+
+    /// `M` rows, in tiles of `N` columns.
+    #[inline(always)]
+    fn tiles<F: Form<X = X, Element = E>, const M: usize, const N: usize>(
+        &mut self,
+        form: F,
+        row: usize,
+    ) {
+        for column in self.panel.columns.clone().step_by(N) {
+            let mut sums = [[form.simd().splat(0.0); N]; M];
+            let w = array::from_fn(|n| F::split(self.weight_row(column + n)).0);
+            let x = array::from_fn(|m| F::Simd::chunks(self.x_row::<F>(row + m)).0);
+            let ahead = self.weight.get((column + N) * self.panel.inputs..).unwrap_or(&[]);
+            tile::dot(form, x, w, ahead, &mut sums);
+            self.add_rest(form, row, column, &mut sums);
+            self.finish::<F, M, N>(form.simd(), row, column, &sums);
+        }
+    }
+
+    /// Adds what is left of the rows behind the last whole vector.
+    #[inline(always)]
+    fn add_rest<F: Form<X = X, Element = E>, const M: usize, const N: usize>(
+        &self,
+        form: F,
+        row: usize,
+        column: usize,
+        sums: &mut [[Vector<F>; N]; M],
+    ) {
+        let vector = F::Simd::LANES * size_of::<F::Weight>() / size_of::<E>();
+        if self.panel.inputs.is_multiple_of(vector) {
+            return;
+        }
+        let whole = self.panel.inputs / vector * F::Simd::LANES;
+        let x: [_; M] = array::from_fn(|m| F::Simd::padded(&self.x_row::<F>(row + m)[whole..]));
+        let w: [_; N] = array::from_fn(|n| F::split(self.weight_row(column + n)).1);
+        let (x, w) = (x.each_ref().map(slice::from_ref), w.each_ref().map(slice::from_ref));
+        tile::dot(form, x, w, &[], sums);
+    }
+
+    /// Adds up the lanes, and writes a tile of results.
+    #[inline(always)]
+    fn finish<F: Form<X = X, Element = E>, const M: usize, const N: usize>(
+        &mut self,
+        simd: F::Simd,
+        row: usize,
+        column: usize,
+        sums: &[[Vector<F>; N]; M],
+    ) {
+        let Panel { bias, first, ref columns, then, ref mut out, .. } = self.panel;
+        let width = N.min(columns.end - column);
+        let mut products = [[0.0; N]; M];
+        for (products, sums) in products.iter_mut().zip(sums) {
+            for (n, products) in (0..N).step_by(4).zip(products.chunks_mut(4)) {
+                let four = [sums[n], sums[(n + 1) % N], sums[(n + 2) % N], sums[(n + 3) % N]];
+                products.copy_from_slice(&simd.sums(four)[..products.len()]);
+            }
+            if let Some(bias) = bias {
+                for (n, product) in products[..width].iter_mut().enumerate() {
+                    *product += bias.get(first + column + n);
+                }
+            }
+        }
+        match then {
+            Then::Set => {}
+            Then::Add => {
+                for (m, products) in products.iter_mut().enumerate() {
+                    for (product, out) in products.iter_mut().zip(&out[row + m][column..][..width])
+                    {
+                        *product += out;
+                    }
+                }
+            }
+            Then::Gate => {
+                let mut gates = [[0.0; N]; M];
+                for (m, gates) in gates.iter_mut().enumerate() {
+                    gates[..width].copy_from_slice(&out[row + m][column..][..width]);
+                }
+                silu_mul_in(simd, gates.as_flattened_mut(), products.as_flattened());
+                products = gates;
+            }
+        }
+        for (m, products) in products.iter().enumerate() {
+            out[row + m][column..][..width].copy_from_slice(&products[..width]);
+        }
+    }
+
+    #[inline(always)]
+    fn x_row<F: Form<X = X, Element = E>>(&self, row: usize) -> &[X] {
+        let length = self.panel.inputs.div_ceil(size_of::<F::Weight>() / size_of::<E>());
+        &self.x[row * self.stride..][..length]
+    }
+
+    /// The weights of a column; past the last it is the last again, so that tiles need not be
+    /// whole.
+    #[inline(always)]
+    fn weight_row(&self, column: usize) -> &[E] {
+        &self.weight[column.min(self.panel.columns.end - 1) * self.panel.inputs..]
+            [..self.panel.inputs]
+    }
+}
