@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use firstlight_bucket::{Bucket, Objects, Running};
-use firstlight_device::{Cpu, DType, Tensor};
+use firstlight_device::{Cpu, DType, Isa, Tensor};
 use firstlight_generate::{ChatTemplate, Message, Tokenizer};
 use firstlight_model::{Decoder, Group, Spec, StageOrder};
 use libtest_mimic::{Arguments, run};
@@ -128,30 +128,46 @@ fn chats(folder: &Path) {
 }
 
 /// The largest logits after each prompt, and the 32 tokens that follow, are the references. Those were computed in f32
-/// from the weights of the bf16 folder, so that the same numbers stored in f32 must give them too.
+/// from the weights of the bf16 folder, so that the same numbers stored in f32 must give them too. Where activations are
+/// rounded to bf16, the logits are off by some hundredths of 18, and the tokens are the same.
 fn answers(folder: &Path, stored_as: DType) {
     let runtime = tokio::runtime::Runtime::new().expect("threads");
     let Load { spec, layers, .. } = runtime.block_on(load(engine::folder(folder), FIRST));
     let layers: Vec<_> =
         layers.map(|layer| stored(group(layer).expect("it is whole"), stored_as)).collect();
-    for item in &References::read(MODEL).items {
-        let (logits, tokens) = greedy_tokens(&spec, &layers, &item.input_ids);
-        for (id, expected) in item.top8_ids.iter().zip(&item.top8_logits) {
-            let found = logits[*id as usize];
-            let apart = (found - expected).abs();
-            assert!(apart <= 1e-3, "{:?}: {id} has {found}, not {expected}", item.prompt);
+    let best = Isa::best();
+    let rounds = best.has_bf16_dot() && stored_as == DType::BF16;
+    let exact =
+        Isa::available().into_iter().rfind(|isa| !isa.has_bf16_dot()).expect("the portable code");
+    for (isa, tolerance) in [(exact, 1e-3), (best, if rounds { 0.25 } else { 1e-3 })] {
+        for item in &References::read(MODEL).items {
+            let (logits, tokens) = greedy_tokens(isa, &spec, &layers, &item.input_ids);
+            for (id, expected) in item.top8_ids.iter().zip(&item.top8_logits) {
+                let found = logits[*id as usize];
+                let apart = (found - expected).abs();
+                assert!(
+                    apart <= tolerance,
+                    "{isa}, {:?}: {id} has {found}, not {expected}",
+                    item.prompt
+                );
+            }
+            assert_eq!(tokens, item.greedy32, "{isa}, {:?}", item.prompt);
         }
-        assert_eq!(tokens, item.greedy32, "{:?}", item.prompt);
     }
 }
 
 /// The logits after the prompt, and 32 tokens: as in the references, the end-of-text token is never taken.
-fn greedy_tokens(spec: &Spec, layers: &[Group<Tensor>], ids: &[u32]) -> (Vec<f32>, Vec<u32>) {
+fn greedy_tokens(
+    isa: Isa,
+    spec: &Spec,
+    layers: &[Group<Tensor>],
+    ids: &[u32],
+) -> (Vec<f32>, Vec<u32>) {
     let groups = layers.iter().map(|group| {
         Ok::<_, Infallible>(Group { stage: group.stage.clone(), tensors: group.tensors.clone() })
     });
     let settings = settings(FIRST, ids.len() + 32);
-    let mut decoder = Decoder::new(Cpu::new(), spec.clone(), settings, groups).expect("memory");
+    let mut decoder = Decoder::new(Cpu::with(isa), spec.clone(), settings, groups).expect("memory");
     let first = decoder.forward(ids).expect("they are ids");
     let mut tokens = vec![likeliest(&first, &spec.eos_ids)];
     while tokens.len() < 32 {

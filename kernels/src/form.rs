@@ -24,7 +24,7 @@ pub(crate) trait Form: Copy {
     fn simd(self) -> Self::Simd;
 
     /// A row of weights as whole vectors, and its rest with zeros behind it.
-    fn split(row: &[Self::Element]) -> (&[Lanes<Self, Self::Weight>], Lanes<Self, Self::Weight>);
+    fn split(row: &[Self::Element]) -> Split<'_, Self>;
 
     fn load_x(self, from: &Lanes<Self, Self::X>) -> Vector<Self>;
 
@@ -34,6 +34,9 @@ pub(crate) trait Form: Copy {
     fn multiply_add(self, x: Vector<Self>, weight: Vector<Self>, sum: Vector<Self>)
     -> Vector<Self>;
 }
+
+/// A row of weights as whole vectors, and its rest with zeros behind it.
+pub(crate) type Split<'a, F> = (&'a [Lanes<F, <F as Form>::Weight>], Lanes<F, <F as Form>::Weight>);
 
 /// A register of sums.
 pub(crate) type Vector<F> = <<F as Form>::Simd as Simd>::Vector;
@@ -66,7 +69,7 @@ impl<S: Simd, E: Element> Form for Widened<S, E> {
     }
 
     #[inline(always)]
-    fn split(row: &[E]) -> (&[S::Array<E>], S::Array<E>) {
+    fn split(row: &[E]) -> Split<'_, Self> {
         let (chunks, rest) = S::chunks(row);
         (chunks, S::padded(rest))
     }
@@ -103,7 +106,7 @@ impl<D: Bf16Dot> Form for Pairs<D> {
     }
 
     #[inline(always)]
-    fn split(row: &[bf16]) -> (&[Lanes<Self, [bf16; 2]>], Lanes<Self, [bf16; 2]>) {
+    fn split(row: &[bf16]) -> Split<'_, Self> {
         let (pairs, last) = row.as_chunks();
         let (chunks, rest) = D::Simd::chunks(pairs);
         let mut padded = D::Simd::padded(rest);

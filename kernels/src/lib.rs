@@ -3,8 +3,9 @@
 //! Plain slices in, plain slices out: no tensors, no models. Weights stay in the dtype of the
 //! checkpoint ([`Elements`]) and are widened on their way into the registers; activations and sums
 //! are f32. An [`Isa`] with products of bf16 rounds the activations that meet bf16 weights, as the
-//! peers of this project do, instead of widening the weights. Every operation takes the [`Isa`] it shall use and spreads itself over the threads of
-//! the current rayon pool where that pays. Sizes that do not fit together panic.
+//! peers of this project do, instead of widening the weights. Every operation takes the [`Isa`] it
+//! shall use and spreads itself over the threads of the current rayon pool where that pays. Sizes
+//! that do not fit together panic.
 //!
 //! # Every result is the same, every time
 //!

@@ -107,7 +107,7 @@ struct Piece<'a> {
 
 /// All targets, in pieces that are worth a thread's while.
 fn cut<'a>(targets: &'a mut [Target<'_>], cost: usize) -> Vec<Piece<'a>> {
-    let columns: usize = targets.iter().map(|target| target.outputs()).sum();
+    let columns = targets.iter().map(Target::outputs).sum();
     let width = if threads::pays(cost) { piece_width(columns) } else { columns };
     let mut pieces = Vec::new();
     for target in targets {

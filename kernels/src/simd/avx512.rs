@@ -196,7 +196,10 @@ impl Bf16Dot for Avx512Bf16 {
 
     #[inline(always)]
     fn dot(self, a: __m512, b: __m512, sum: __m512) -> __m512 {
-        avx512!(_mm512_dpbf16_ps(sum, transmute(a), transmute(b)))
+        avx512!({
+            let (a, b) = (transmute::<__m512, __m512bh>(a), transmute::<__m512, __m512bh>(b));
+            _mm512_dpbf16_ps(sum, a, b)
+        })
     }
 
     #[inline(always)]
