@@ -31,6 +31,31 @@ pub(crate) struct RandomModel {
 }
 
 impl RandomModel {
+    /// 0.27 GB. The config of `HuggingFaceTB/SmolLM2-135M`.
+    pub(crate) fn smollm2_135m() -> Self {
+        Self::new(
+            "smollm2-135m",
+            json!({
+                "architectures": ["LlamaForCausalLM"],
+                "model_type": "llama",
+                "hidden_size": 576,
+                "intermediate_size": 1536,
+                "num_hidden_layers": 30,
+                "num_attention_heads": 9,
+                "num_key_value_heads": 3,
+                "vocab_size": 49_152,
+                "max_position_embeddings": 8192,
+                "rms_norm_eps": 1e-5,
+                "rope_theta": 100_000.0,
+                "rope_scaling": null,
+                "attention_bias": false,
+                "mlp_bias": false,
+                "bos_token_id": 0,
+                "eos_token_id": 0,
+            }),
+        )
+    }
+
     /// 0.99 GB. The config of `Qwen/Qwen2.5-0.5B`.
     pub(crate) fn qwen2_5_0_5b() -> Self {
         Self::new(

@@ -3,7 +3,8 @@
 //! Every rule counts the requests that it matches. When a rule's turn has come, by that count or by
 //! chance, it fires; the first rule that fires decides what happens to the request, in the order in
 //! which they were given. Chance is a hash of the seed, the rule and the count, so that a run with
-//! the same order of requests meets the same faults.
+//! the same order of requests meets the same faults. Rules that share the requests between them
+//! ([`Faults::shared`]) share one draw too, so that each gets its share and not what others leave.
 //!
 //! ```
 //! # use firstlight_bucket::{Action, Faults, Requests};
@@ -37,21 +38,28 @@ impl Faults {
         Self { seed, rules: Vec::new() }
     }
 
-    /// A network as it is seen by the slowest 1 % of reads: they take 20 times as long.
+    /// Adds one rule for each of `shares`: of every 1.0 of the `requests`, so much meets this. The
+    /// shares are disjoint: no request meets two of them.
+    ///
+    /// # Panics
+    /// If HTTP has no way to say what an action asks for, or the shares add up to more than all.
     #[must_use]
-    pub fn tail(seed: u64) -> Self {
-        Self::new(seed)
-            .on(Requests::get("*", "*").with_chance(0.01), Action::Slower { factor: 20.0 })
-    }
-
-    /// A bad day: 2 % of reads are reset and 0.5 % stall in the middle, 1 % are told to slow down.
-    #[must_use]
-    pub fn flaky(seed: u64) -> Self {
-        let reads = || Requests::get("*", "*");
-        Self::new(seed)
-            .on(reads().with_chance(0.02), Action::ResetAfter(FLAKY_AFTER_BYTES))
-            .on(reads().with_chance(0.01), Action::slow_down())
-            .on(reads().with_chance(0.005), Action::StallAfter(FLAKY_AFTER_BYTES))
+    pub fn shared(
+        mut self,
+        requests: &Requests,
+        shares: impl IntoIterator<Item = (f64, Action)>,
+    ) -> Self {
+        let draw = self.rules.len() as u64;
+        let mut from = 0.0;
+        for (share, action) in shares {
+            let to = from + share;
+            assert!(share >= 0.0 && to <= 1.0, "a share of {share} after {from} of the requests");
+            let requests = Requests { turn: Turn::Drawn { from, to }, ..requests.clone() };
+            self = self.on(requests, action);
+            self.rules.last_mut().expect("it was added").draw = draw;
+            from = to;
+        }
+        self
     }
 
     /// Adds a rule after those that are there.
@@ -61,17 +69,18 @@ impl Faults {
     #[must_use]
     pub fn on(mut self, requests: Requests, action: Action) -> Self {
         assert!(action.is_possible(), "{action:?} is no status, region or factor");
-        self.rules.push(Rule { requests, action, seen: AtomicU64::new(0) });
+        let draw = self.rules.len() as u64;
+        self.rules.push(Rule { requests, action, draw, seen: AtomicU64::new(0) });
         self
     }
 
     /// What happens to this request, if anything does.
     pub(crate) fn decide(&self, target: &Target) -> Option<&Action> {
         let mut decided = None;
-        for (index, rule) in self.rules.iter().enumerate() {
+        for rule in &self.rules {
             if rule.requests.match_target(target) {
                 let count = rule.seen.fetch_add(1, Relaxed) + 1;
-                let draw = || chance(self.seed, index as u64, count);
+                let draw = || chance(self.seed, rule.draw, count);
                 if rule.requests.turn.has_come(count, draw) {
                     decided = decided.or(Some(&rule.action));
                 }
@@ -85,6 +94,8 @@ impl Faults {
 struct Rule {
     requests: Requests,
     action: Action,
+    /// Rules with the same number see the same chance at the same count.
+    draw: u64,
     seen: AtomicU64,
 }
 
@@ -150,7 +161,7 @@ impl Requests {
     /// Each of them with this probability.
     #[must_use]
     pub fn with_chance(self, probability: f64) -> Self {
-        Self { turn: Turn::Chance(probability), ..self }
+        Self { turn: Turn::Drawn { from: 0.0, to: probability }, ..self }
     }
 
     fn match_target(&self, target: &Target) -> bool {
@@ -167,7 +178,11 @@ enum Turn {
     Nth(u64),
     First(u64),
     After(u64),
-    Chance(f64),
+    /// When chance, which is below 1, falls into this.
+    Drawn {
+        from: f64,
+        to: f64,
+    },
 }
 
 impl Turn {
@@ -177,7 +192,7 @@ impl Turn {
             Self::Nth(n) => count == n,
             Self::First(n) => count <= n,
             Self::After(n) => count > n,
-            Self::Chance(probability) => draw() < probability,
+            Self::Drawn { from, to } => (from..to).contains(&draw()),
         }
     }
 }
@@ -198,11 +213,14 @@ pub enum Action {
     /// 301 `PermanentRedirect`: what an endpoint of S3 says where the bucket lives in another
     /// region, this one.
     Redirect(String),
-    /// The connection is reset (RST) after so many bytes of the body.
+    /// The connection is reset (RST) after so many bytes of the body, or after half of a shorter
+    /// body.
     ResetAfter(u64),
-    /// Nothing more is sent after so many bytes of the body, for as long as the client waits.
+    /// Nothing more is sent after so many bytes of the body, or after half of a shorter one, for as
+    /// long as the client waits.
     StallAfter(u64),
-    /// The connection is closed in good order (FIN) after so many bytes of the body.
+    /// The connection is closed in good order (FIN) after so many bytes of the body, or after half
+    /// of a shorter one.
     TruncateAfter(u64),
     /// First byte and body take `factor` times as long as they would for a connection that has the
     /// link for itself; without a link, as on S3 (75 MB/s).
@@ -290,9 +308,6 @@ fn mix(state: u64) -> u64 {
 /// A first byte of a second then comes after 12 days.
 const SLOWER_MAX: f64 = 1e6;
 
-/// In the middle of a range of 8 MiB and of one of 1 MiB alike.
-const FLAKY_AFTER_BYTES: u64 = 500_000;
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -374,5 +389,25 @@ mod tests {
         assert!((150..250).contains(&sevens.len()), "{} of 10000 at 2 %", sevens.len());
         assert_eq!(hits(&faults(7), 10_000), sevens);
         assert_ne!(hits(&faults(8), 10_000), sevens);
+    }
+
+    #[test]
+    fn shares_are_disjoint_seeded_and_what_they_say() {
+        const READS: usize = 100_000;
+        let met = |seed| {
+            let shares = [(0.02, Action::ResetAfter(1)), (0.01, Action::slow_down())];
+            let faults = Faults::new(seed).shared(&Requests::get("*", "*"), shares);
+            let decided = || faults.decide(&get("a", None)).cloned();
+            std::iter::repeat_with(decided).take(READS).collect::<Vec<_>>()
+        };
+        let first = met(7);
+        for (action, share) in [(Action::ResetAfter(1), 0.02), (Action::slow_down(), 0.01)] {
+            let count = first.iter().filter(|met| met.as_ref() == Some(&action)).count() as f64;
+            // Five standard deviations of so many draws.
+            let expected = READS as f64 * share;
+            assert!((count - expected).abs() < 5.0 * expected.sqrt(), "{count} of {expected}");
+        }
+        assert_eq!(met(7), first);
+        assert_ne!(met(8), first);
     }
 }

@@ -7,7 +7,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use hyper::{Request, Response, body::Incoming, http::request::Parts};
+use hyper::{
+    Request, Response,
+    body::{Body as _, Incoming},
+    http::request::Parts,
+};
 use s3s::service::S3Service;
 use tokio::time::Instant;
 
@@ -70,7 +74,7 @@ impl Connection {
         };
         wait_until(arrived + self.first_byte(action)).await;
         entry.answered(response.status());
-        let (pace, cut) = (self.pace(action), self.cut(action));
+        let (pace, cut) = (self.pace(action), self.cut(action, response.body()));
         let course = |source| Course { source, piece: Bytes::new(), pace, cut, entry };
         Ok(response.map(|body| Outgoing::new(course(body))))
     }
@@ -114,14 +118,15 @@ impl Connection {
         Pace::new(lines.into_iter().flatten().collect())
     }
 
-    fn cut(&self, action: Option<&Action>) -> Option<Cut> {
-        let (bytes_left, ending) = match action? {
+    fn cut(&self, action: Option<&Action>, body: &s3s::Body) -> Option<Cut> {
+        let (bytes, ending) = match action? {
             Action::ResetAfter(bytes) => (*bytes, Some(Ending::Reset)),
             Action::TruncateAfter(bytes) => (*bytes, Some(Ending::Close)),
             Action::StallAfter(bytes) => (*bytes, None),
             _ => return None,
         };
-        Some(Cut { bytes_left, ending, hangup: self.hangup.clone() })
+        let half = body.size_hint().exact().map_or(u64::MAX, |length| length / 2);
+        Some(Cut { bytes_left: bytes.min(half), ending, hangup: self.hangup.clone() })
     }
 }
 

@@ -108,7 +108,15 @@ async fn a_flaky_day_gives_the_same_bytes() {
     let bucket = bucket(SIZE, Faults::default());
     let (reader, timeline) = reader(&bucket, impatient()).await;
     let (object, _) = reader.open(KEY, 16).await.unwrap();
-    bucket.set_faults(Faults::flaky(3));
+    let reads = Requests::get("*", "*");
+    bucket.set_faults(Faults::new(3).shared(
+        &reads,
+        [
+            (0.04, Action::ResetAfter(u64::MAX)),
+            (0.04, Action::slow_down()),
+            (0.01, Action::StallAfter(u64::MAX)),
+        ],
+    ));
     let expected = contents(SIZE, 0);
     for (i, chunk) in expected.chunks(20_000).enumerate() {
         let start = i as u64 * 20_000;

@@ -19,25 +19,31 @@ impl Report {
     /// The start as a page that needs nothing else.
     #[must_use]
     pub fn html(&self) -> String {
-        let mut page = String::new();
-        let _ = write!(
-            page,
-            "<!doctype html>\n<html lang='en'>\n<head>\n<meta charset='utf-8'>\n\
-             <meta name='viewport' content='width=device-width, initial-scale=1'>\n\
-             <meta name='color-scheme' content='light dark'>\n\
-             <title>{}</title>\n<style>\n{}</style>\n</head>\n<body>\n<main>\n{}{}{}{}{}</main>\n\
-             <div id='tip' hidden></div>\n<script>\n{}</script>\n</body>\n</html>\n",
-            Escaped(&title(self)),
-            include_str!("html/page.css"),
-            header(self),
-            figures(self),
-            split(self),
-            chart::chart(self),
-            tables::tables(self),
-            include_str!("html/page.js"),
-        );
-        page
+        let body = [header(self), figures(self), split(self), chart::chart(self)].concat();
+        page(&title(self), "", &(body + &tables::tables(self)))
     }
+
+    /// The start's chart alone, for a [`page`] of several.
+    #[must_use]
+    pub fn html_chart(&self) -> String {
+        chart::chart(self)
+    }
+}
+
+/// A page that needs nothing else: `body` below the style and above the script that charts need, and `style` after
+/// theirs. Text from outside is [`Escaped`] in `body`.
+#[must_use]
+pub fn page(title: &str, style: &str, body: &str) -> String {
+    format!(
+        "<!doctype html>\n<html lang='en'>\n<head>\n<meta charset='utf-8'>\n\
+         <meta name='viewport' content='width=device-width, initial-scale=1'>\n\
+         <meta name='color-scheme' content='light dark'>\n\
+         <title>{}</title>\n<style>\n{}{style}</style>\n</head>\n<body>\n<main>\n{body}</main>\n\
+         <div id='tip' hidden></div>\n<script>\n{}</script>\n</body>\n</html>\n",
+        Escaped(title),
+        include_str!("html/page.css"),
+        include_str!("html/page.js"),
+    )
 }
 
 fn title(report: &Report) -> String {
@@ -129,7 +135,8 @@ fn split(report: &Report) -> String {
 }
 
 /// Text from outside, as text: in an element and in a quoted attribute.
-struct Escaped<'a>(&'a str);
+#[derive(Clone, Copy, Debug)]
+pub struct Escaped<'a>(pub &'a str);
 
 impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

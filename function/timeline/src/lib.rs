@@ -35,12 +35,13 @@ mod report;
 mod row;
 mod slot;
 mod timeline;
-mod unit;
+pub mod unit;
 mod waterfall;
 
 pub use clock::At;
 pub use counter::Counter;
 pub use fetch::{FetchRecord, Outcome};
+pub use html::{Escaped, page};
 pub use lane::Lane;
 pub use mark::Mark;
 pub use rate::{Rate, RateError};

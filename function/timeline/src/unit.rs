@@ -1,7 +1,8 @@
 //! Figures for people: three digits and a unit, decimal prefixes.
 
 /// A duration: `0.42 ms`, `31.0 ms`, `8.31 s`, `125 s`.
-pub(crate) fn duration(ms: f64) -> String {
+#[must_use]
+pub fn duration(ms: f64) -> String {
     if ms < 999.5 {
         format!("{} ms", three_digits(ms))
     } else {
@@ -10,7 +11,8 @@ pub(crate) fn duration(ms: f64) -> String {
 }
 
 /// An amount of bytes: `512 B`, `29.8 MB`.
-pub(crate) fn bytes(bytes: u64) -> String {
+#[must_use]
+pub fn bytes(bytes: u64) -> String {
     if bytes < 1_000 {
         return format!("{bytes} B");
     }
@@ -18,12 +20,14 @@ pub(crate) fn bytes(bytes: u64) -> String {
 }
 
 /// A rate in bytes a second: `124 MB/s`.
-pub(crate) fn rate(bytes_per_s: f64) -> String {
+#[must_use]
+pub fn rate(bytes_per_s: f64) -> String {
     prefixed(bytes_per_s, "B/s")
 }
 
 /// A count with its noun: `1 retry`, `2 retries`.
-pub(crate) fn count(n: u64, one: &str, many: &str) -> String {
+#[must_use]
+pub fn count(n: u64, one: &str, many: &str) -> String {
     format!("{n} {}", if n == 1 { one } else { many })
 }
 

@@ -1,7 +1,6 @@
 "use strict";
-(() => {
-  const plot = document.querySelector(".plot");
-  if (!plot) return;
+for (const chart of document.querySelectorAll(".chart")) {
+  const plot = chart.querySelector(".plot");
   const scroll = plot.parentElement;
   const tip = document.getElementById("tip");
 
@@ -53,7 +52,7 @@
     plot.style.width = `${zoom * 100}%`;
     scroll.scrollLeft = share * plot.clientWidth - x;
   };
-  const tools = document.querySelector(".tools");
+  const tools = chart.querySelector(".tools");
   tools.hidden = false;
   tools.addEventListener("click", (event) => {
     const factor = Number(event.target.dataset.zoom ?? NaN);
@@ -64,4 +63,4 @@
     event.preventDefault();
     zoomTo(zoom * Math.exp(-event.deltaY / 300), event.clientX);
   }, { passive: false });
-})();
+}

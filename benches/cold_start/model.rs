@@ -1,0 +1,31 @@
+//! The folder that a bench serves.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::random_model::RandomModel;
+
+/// The demo model, a published shape with random weights (made on the first call), or a folder.
+pub(crate) fn folder(name: &str) -> io::Result<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let cache = root.join("target/bench-models");
+    match name {
+        "demo" => Ok(root.join("tests/fixtures/demo-model")),
+        "smollm2-135m" => RandomModel::smollm2_135m().folder_in(&cache),
+        "qwen2.5-0.5b" => RandomModel::qwen2_5_0_5b().folder_in(&cache),
+        "llama-3.2-1b" => RandomModel::llama_3_2_1b().folder_in(&cache),
+        folder => Ok(folder.into()),
+    }
+}
+
+/// Brings the files into the page cache: the server's disk is not what is measured.
+pub(crate) fn warm(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_file() {
+            io::copy(&mut File::open(path)?, &mut io::sink())?;
+        }
+    }
+    Ok(())
+}
