@@ -1,8 +1,9 @@
 //! Everything that a cold start does at once.
 //!
-//! The small files, the heads of the shards and the connections that the ranges will use are all asked for in the first
-//! moment; the tokenizer is parsed on a thread of its own while they arrive. As soon as config.json and the heads are
-//! there the plan is made, and the weights begin to stream: they do not wait for the tokenizer.
+//! config.json is asked for before anything else is begun, then the heads of the shards and the other small files; the
+//! connections that the ranges will use are opened behind those requests, and the tokenizer is parsed on a thread of its
+//! own while they are answered. As soon as config.json and the heads are there the plan is made, and the weights begin
+//! to stream: they do not wait for the tokenizer.
 
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use firstlight_store::{
 use firstlight_timeline::{Counter, Lane, Mark, Timeline};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
+use tokio::time::sleep;
 
 use crate::args::StoreArgs;
 use crate::failure::Failure;
@@ -31,6 +33,9 @@ const TABLE_WORTH_BYTES: u64 = 16 << 20;
 const ROWS_PROMPT_BYTES: usize = 1024;
 /// The requests that a start begins with, which open connections of their own.
 const FIRST_REQUESTS: usize = 7;
+/// How long those have the processors to themselves. Opened at once, nine more connections kept the first request from a
+/// near server for 1.2 of its 5.5 ms; a far server's first answer, and with it the plan, takes ten times as long as this.
+const WARM_AFTER: Duration = Duration::from_millis(2);
 
 /// A model that is being loaded.
 pub(crate) struct Begun {
@@ -77,15 +82,12 @@ pub(crate) async fn begin(
 ) -> Result<Begun, Failure> {
     timeline.mark(Mark::RuntimeUp);
     let (location, reader) = open_store(model, args, timeline).await?;
-    let tokenizer = tokio::spawn(read_tokenizer(reader.clone(), timeline.clone()));
-    // The hub's ranges come from elsewhere: connections to the hub itself are of no use to them.
-    if matches!(location, Location::S3 { .. } | Location::Http { .. }) {
-        reader
-            .warm("config.json", usize::from(args.ranges_in_flight).saturating_sub(FIRST_REQUESTS));
-    }
-    let extras = tokio::spawn(read_extras(reader.clone()));
-    let known = read_model(location, reader, timeline).await?;
-    let Known { reader, location, config, spec, checkpoint } = known;
+    let connections = warm_connections(&location, args);
+    // A future is begun when it is polled: behind the request for config.json.
+    let behind = async { read_the_rest(reader.clone(), connections, timeline.clone()) };
+    let model = read_model(location, reader.clone(), timeline);
+    let (known, (tokenizer, extras)) = tokio::join!(biased; model, behind);
+    let Known { reader, location, config, spec, checkpoint } = known?;
     let texts = tokio::spawn(async move { texts(extras, &config).await });
     let order = order(&location, &spec, &checkpoint, prompt_bytes);
     let plan_limits = plan_limits(args);
@@ -196,11 +198,9 @@ async fn read_model(
     reader: Reader,
     timeline: &Timeline,
 ) -> Result<Known, Failure> {
-    let heads = tokio::spawn({
-        let (reader, timeline) = (reader.clone(), timeline.clone());
-        async move { Checkpoint::open(&reader, &timeline).await }
-    });
-    let config = match reader.whole("config.json", MAX_CONFIG_BYTES as u64).await {
+    let config = reader.whole("config.json", MAX_CONFIG_BYTES as u64);
+    let (config, heads) = tokio::join!(biased; config, read_heads(&reader, timeline));
+    let config = match config {
         Err(StoreError::NotFound { .. }) => {
             return Err(Failure::NoConfig { location: location.to_string() });
         }
@@ -211,8 +211,43 @@ async fn read_model(
     timeline.mark(Mark::ConfigRead);
     timeline.describe("architecture", spec.architecture);
     timeline.describe("device", "cpu");
-    let checkpoint = heads.await??;
+    let checkpoint = heads?;
     Ok(Known { reader, location, config, spec, checkpoint })
+}
+
+/// The heads of the shards, read beside whoever waits for them: a failure to read config.json is told first.
+async fn read_heads(reader: &Reader, timeline: &Timeline) -> Result<Checkpoint, Failure> {
+    let (reader, timeline) = (reader.clone(), timeline.clone());
+    let heads = tokio::spawn(async move { Checkpoint::open(&reader, &timeline).await });
+    Ok(heads.await??)
+}
+
+/// The connections to open ahead of the ranges. The hub's ranges come from elsewhere: connections to the hub itself are
+/// of no use to them.
+fn warm_connections(location: &Location, args: &StoreArgs) -> usize {
+    match location {
+        Location::S3 { .. } | Location::Http { .. } => {
+            usize::from(args.ranges_in_flight).saturating_sub(FIRST_REQUESTS)
+        }
+        Location::Hub { .. } | Location::Folder { .. } => 0,
+    }
+}
+
+/// What a start reads besides the model itself.
+type Rest = (JoinHandle<Result<Tokenizer, Failure>>, JoinHandle<Result<Extras, StoreError>>);
+
+/// Begins to read the rest.
+fn read_the_rest(reader: Reader, connections: usize, timeline: Timeline) -> Rest {
+    let tokenizer = tokio::spawn(read_tokenizer(reader.clone(), timeline.clone()));
+    let extras = tokio::spawn(read_extras(reader.clone()));
+    tokio::spawn(async move {
+        sleep(WARM_AFTER).await;
+        // Ranges that are asked for already open their own.
+        if timeline.marked(Mark::Planned).is_none() {
+            reader.warm("config.json", connections);
+        }
+    });
+    (tokenizer, extras)
 }
 
 async fn read_tokenizer(reader: Reader, timeline: Timeline) -> Result<Tokenizer, Failure> {

@@ -11,6 +11,7 @@
 //! - [`seaweedfs`]: an S3 server that others wrote
 //! - [`engine`]: the parts of a start, put together by hand
 //! - [`process`]: the real binary, with a clean environment and a time limit
+//! - [`traced`]: the same as a debugger sees it, call by call
 //! - [`once`], [`checkpoint`]: making a folder once across processes; writing safetensors shards
 #![allow(dead_code, reason = "every test target compiles all of it and uses its part")]
 
@@ -24,6 +25,8 @@ pub(crate) mod registry;
 pub(crate) mod seaweedfs;
 pub(crate) mod smollm2;
 pub(crate) mod stock_folder;
+#[cfg(target_os = "linux")]
+pub(crate) mod traced;
 
 // They hang below the one file that the benches include by its path.
 pub(crate) use random_model::{checkpoint, once};
