@@ -12,8 +12,10 @@ use std::time::Instant;
 
 use memmap2::MmapMut;
 
+use crate::elements::Elements;
+use crate::form::{Form, Pairs, Widened};
 use crate::isa::Isa;
-use crate::simd::{Kernel, Simd};
+use crate::simd::{Bf16Dot, Bf16Kernel, Kernel, Simd};
 
 /// Bytes a second that `threads` can read from memory, each a stretch of its own.
 ///
@@ -34,11 +36,13 @@ pub fn read_bandwidth(threads: usize) -> io::Result<f64> {
     }))
 }
 
-/// Floating-point operations a second of `threads`: multiply-adds that never leave the registers,
-/// which those of the portable code do.
+/// Floating-point operations a second of `threads` in products with weights of the dtype of `like`:
+/// multiply-adds that never leave the registers (those of the portable code do, which has none of
+/// its own).
 #[must_use]
-pub fn peak_flops(isa: Isa, threads: usize) -> f64 {
-    best_rate(threads, |_| isa.run(MultiplyAdds))
+pub fn peak_flops(isa: Isa, like: Elements<'_>, threads: usize) -> f64 {
+    let bf16 = matches!(like, Elements::BF16(_)) && isa.has_bf16_dot();
+    best_rate(threads, |_| if bf16 { isa.run_bf16(MultiplyAdds) } else { isa.run(MultiplyAdds) })
 }
 
 /// What all threads did, by the time from the first start to the last end, in the best pass. `work`
@@ -95,18 +99,33 @@ impl Kernel for MultiplyAdds {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) -> usize {
-        if S::REGISTERS == 32 { chains::<S, 24>(simd) } else { chains::<S, 12>(simd) }
+        multiply_adds(Widened::<S, f32>::new(simd))
+    }
+}
+
+impl Bf16Kernel for MultiplyAdds {
+    type Output = usize;
+
+    #[inline(always)]
+    fn run<D: Bf16Dot>(self, dot: D) -> usize {
+        multiply_adds(Pairs(dot))
     }
 }
 
 #[inline(always)]
-fn chains<S: Simd, const CHAINS: usize>(simd: S) -> usize {
-    let (a, b) = black_box((0.5, 1.0));
-    let (a, b) = (simd.splat(a), simd.splat(b));
+fn multiply_adds<F: Form>(form: F) -> usize {
+    if F::Simd::REGISTERS == 32 { chains::<F, 24>(form) } else { chains::<F, 12>(form) }
+}
+
+#[inline(always)]
+fn chains<F: Form, const CHAINS: usize>(form: F) -> usize {
+    let simd = form.simd();
+    let (x, weight) = black_box((0.0, 0.0));
+    let (x, weight) = (simd.splat(x), simd.splat(weight));
     let mut sums = [simd.splat(0.0); CHAINS];
     for _ in 0..ROUNDS {
         for sum in &mut sums {
-            *sum = simd.fma(*sum, a, b);
+            *sum = form.multiply_add(x, weight, *sum);
         }
     }
     let mut total = sums[0];
@@ -114,7 +133,8 @@ fn chains<S: Simd, const CHAINS: usize>(simd: S) -> usize {
         total = simd.add(total, *sum);
     }
     black_box(simd.sum(total));
-    2 * S::LANES * CHAINS * ROUNDS
+    let lane_products = size_of::<F::Weight>() / size_of::<F::Element>();
+    2 * lane_products * F::Simd::LANES * CHAINS * ROUNDS
 }
 
 /// Many times what a cache holds.
@@ -129,5 +149,5 @@ const LINE_FLOATS: usize = 16;
 /// Additions in a chain: about a millisecond.
 const ROUNDS: usize = 1 << 17;
 
-/// A pass of reads takes some ten milliseconds, of products one; half of them disturbed leaves six.
-const PASSES: usize = 12;
+/// A pass of reads takes some ten milliseconds, of products one; a few that nothing disturbed suffice.
+const PASSES: usize = 24;
