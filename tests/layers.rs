@@ -51,8 +51,6 @@ const HOMES: &[(&str, &[&str])] = &[
     ("tokio*", &["bucket", "firstlight", "load", "store"]),
     ("futures*", &["bucket", "store"]),
     ("async-trait", &["bucket", "store"]),
-    // Threads of the arithmetic.
-    ("rayon", &["kernels"]),
     // The operating system: memory of the weights, clocks of the timeline; always by rustix's safe calls.
     ("libc", &[]),
     ("memmap2", &["bucket", "kernels", "store"]),

@@ -4,8 +4,8 @@
 //! checkpoint ([`Elements`]) and are widened on their way into the registers; activations and sums
 //! are f32. An [`Isa`] with products of bf16 rounds the activations that meet bf16 weights, as the
 //! peers of this project do, instead of widening the weights. Every operation takes the [`Isa`] it
-//! shall use and spreads itself over the threads of the current rayon pool where that pays. Sizes
-//! that do not fit together panic.
+//! shall use and spreads itself over the threads of the current [`Team`] where that pays. Sizes that
+//! do not fit together panic.
 //!
 //! # Every result is the same, every time
 //!
@@ -24,6 +24,7 @@
 //! - [`attention`](mod@attention): over the keys and values that [`kv`] lays out
 //! - [`norm`], [`mod@rope`], [`elementwise`], [`mod@softmax`], [`mod@argmax`]: the rest of a
 //!   decoder
+//! - `threads`: the [`Team`] that an operation spreads itself over, and when
 //! - [`limits`]: what the machine can do at most, for the benches
 //! - [`mod@reference`]: all of them once more, slowly and in f64, for the tests
 #![expect(clippy::missing_panics_doc, reason = "as said above: sizes that do not fit panic")]
@@ -64,3 +65,4 @@ pub use linear::{Product, gated, linear, linear_add, linear_all};
 pub use norm::{rms_norm, rms_norm_in_place};
 pub use rope::rope;
 pub use softmax::softmax;
+pub use threads::team::Team;

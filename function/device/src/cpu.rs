@@ -1,7 +1,7 @@
 //! The operations, by `firstlight-kernels`.
 //!
-//! They run on the caller's thread and those of its rayon pool, and are done when they return. A
-//! caller that is itself a thread of the pool is not put to sleep while others work for it.
+//! They run on the threads of the caller's [`Team`](kernels::Team), itself among them, and are done when they
+//! return.
 
 mod activations;
 mod kv_cache;

@@ -28,7 +28,7 @@ pub(super) fn run(isa: Isa, x: &[f32], targets: &mut [Target<'_>]) {
     if cost == 0 && targets.iter().all(|target| target.out.is_empty()) {
         return;
     }
-    let rounds = isa.has_bf16_dot() && targets.iter().any(Target::has_bf16);
+    let rounds = isa.has_bf16_dot() && inputs > 0 && targets.iter().any(Target::has_bf16);
     let rounded = rounds.then(|| Rounded::of(isa, x, inputs));
     let rows = Rows { x, inputs, rounded: rounded.as_ref() };
     let mut pieces = cut(targets, cost);

@@ -1,7 +1,10 @@
+use std::num::NonZero;
+use std::sync::Arc;
+
 use half::bf16;
-use rayon::ThreadPoolBuilder;
 
 use super::*;
+use crate::Team;
 use crate::reference;
 use crate::reference::check::{SIZES, Weights, assert_close, numbers};
 
@@ -100,8 +103,8 @@ fn the_number_of_threads_changes_nothing() {
     for rows in [1, 3, 20] {
         let x = numbers(rows * inputs, 2, 1.0);
         let results = [1, 2, 3, 8].map(|threads| {
-            let pool = ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| product(Isa::best(), &x, weight, None))
+            let team = Arc::new(Team::new(NonZero::new(threads).unwrap()));
+            team.enter(|| product(Isa::best(), &x, weight, None))
         });
         assert!(results.iter().all(|result| *result == results[0]), "{rows} rows");
     }
