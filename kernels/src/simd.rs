@@ -75,8 +75,8 @@ pub(crate) trait Simd: Copy {
     fn to_exponent(self, a: Self::Vector) -> Self::Vector;
     /// Of all lanes, always in the same order.
     fn sum(self, a: Self::Vector) -> f32;
-    /// Of all lanes of each vector, in an order that is the same for all four.
-    fn sums(self, vectors: [Self::Vector; 4]) -> [f32; 4];
+    /// Of all lanes of each vector, in an order that is the same for all eight.
+    fn sums(self, vectors: &[Self::Vector; 8]) -> [f32; 8];
     /// Of all lanes; a NaN is passed over where a number follows or precedes it.
     fn maximum(self, a: Self::Vector) -> f32;
 

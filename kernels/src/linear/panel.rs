@@ -125,6 +125,9 @@ impl<X: Copy + Default, E: Element> Multiply<'_, '_, X, E> {
             let mut sums = [[form.simd().splat(0.0); N]; M];
             let w = array::from_fn(|n| F::split(self.weight_row(column + n)).0);
             let x = array::from_fn(|m| F::Simd::chunks(self.x_row::<F>(row + m)).0);
+            for out in &self.panel.out[row..row + M] {
+                form.simd().prefetch(out, column); // for `finish`
+            }
             let ahead = self.weight.get((column + N) * self.panel.inputs..).unwrap_or(&[]);
             tile::dot(form, x, w, ahead, &mut sums);
             self.add_rest(form, row, column, &mut sums);
@@ -163,39 +166,36 @@ impl<X: Copy + Default, E: Element> Multiply<'_, '_, X, E> {
     ) {
         let Panel { bias, first, ref columns, then, ref mut out, .. } = self.panel;
         let width = N.min(columns.end - column);
-        let mut products = [[0.0; N]; M];
-        for (products, sums) in products.iter_mut().zip(sums) {
-            for (n, products) in (0..N).step_by(4).zip(products.chunks_mut(4)) {
-                let four = [sums[n], sums[(n + 1) % N], sums[(n + 2) % N], sums[(n + 3) % N]];
-                products.copy_from_slice(&simd.sums(four)[..products.len()]);
-            }
-            if let Some(bias) = bias {
-                for (n, product) in products[..width].iter_mut().enumerate() {
-                    *product += bias.get(first + column + n);
+        let mut products = totals(simd, sums);
+        if let Some(bias) = bias {
+            for n in 0..width {
+                let bias = bias.get(first + column + n);
+                for products in &mut products {
+                    products[n] += bias;
                 }
+            }
+        }
+        let mut before = [[0.0; N]; M];
+        if !matches!(then, Then::Set) {
+            for (before, out) in before.iter_mut().zip(&out[row..]) {
+                copy::<N>(&out[column..][..width], before);
             }
         }
         match then {
             Then::Set => {}
             Then::Add => {
-                for (m, products) in products.iter_mut().enumerate() {
-                    for (product, out) in products.iter_mut().zip(&out[row + m][column..][..width])
-                    {
-                        *product += out;
-                    }
+                let before = before.as_flattened();
+                for (product, before) in products.as_flattened_mut().iter_mut().zip(before) {
+                    *product += before;
                 }
             }
             Then::Gate => {
-                let mut gates = [[0.0; N]; M];
-                for (m, gates) in gates.iter_mut().enumerate() {
-                    gates[..width].copy_from_slice(&out[row + m][column..][..width]);
-                }
-                silu_mul_in(simd, gates.as_flattened_mut(), products.as_flattened());
-                products = gates;
+                silu_mul_in(simd, before.as_flattened_mut(), products.as_flattened());
+                products = before;
             }
         }
-        for (m, products) in products.iter().enumerate() {
-            out[row + m][column..][..width].copy_from_slice(&products[..width]);
+        for (products, out) in products.iter().zip(&mut out[row..]) {
+            copy::<N>(products, &mut out[column..][..width]);
         }
     }
 
@@ -211,5 +211,37 @@ impl<X: Copy + Default, E: Element> Multiply<'_, '_, X, E> {
     fn weight_row(&self, column: usize) -> &[E] {
         &self.weight[column.min(self.panel.columns.end - 1) * self.panel.inputs..]
             [..self.panel.inputs]
+    }
+}
+
+/// The lanes of each sum, added up.
+#[inline(always)]
+fn totals<S: Simd, const M: usize, const N: usize>(
+    simd: S,
+    sums: &[[S::Vector; N]; M],
+) -> [[f32; N]; M] {
+    let mut totals = [[0.0; N]; M];
+    let (eights, rest) = sums.as_flattened().as_chunks();
+    let (total_eights, total_rest) = totals.as_flattened_mut().as_chunks_mut();
+    for (sums, totals) in eights.iter().zip(total_eights) {
+        *totals = simd.sums(sums);
+    }
+    if !rest.is_empty() {
+        let mut last = [simd.splat(0.0); 8];
+        last[..rest.len()].copy_from_slice(rest);
+        total_rest.copy_from_slice(&simd.sums(&last)[..rest.len()]);
+    }
+    totals
+}
+
+/// As many as both have; mostly `N`, which needs no loop.
+#[inline(always)]
+fn copy<const N: usize>(from: &[f32], to: &mut [f32]) {
+    if let (Some(from), Some(to)) = (from.first_chunk::<N>(), to.first_chunk_mut::<N>()) {
+        *to = *from;
+    } else {
+        for (from, to) in from.iter().zip(to) {
+            *to = *from;
+        }
     }
 }

@@ -28,7 +28,7 @@ pub(super) fn run(isa: Isa, x: &[f32], targets: &mut [Target<'_>]) {
     if cost == 0 && targets.iter().all(|target| target.out.is_empty()) {
         return;
     }
-    let rounds = isa.has_bf16_dot() && inputs > 0 && targets.iter().any(Target::has_bf16);
+    let rounds = inputs > 0 && isa.has_bf16_dot() && targets.iter().any(Target::has_bf16);
     let rounded = rounds.then(|| Rounded::of(isa, x, inputs));
     let rows = Rows { x, inputs, rounded: rounded.as_ref() };
     let mut pieces = cut(targets, cost);
@@ -107,17 +107,20 @@ struct Piece<'a> {
 
 /// All targets, in pieces that are worth a thread's while.
 fn cut<'a>(targets: &'a mut [Target<'_>], cost: usize) -> Vec<Piece<'a>> {
+    let rows = targets.iter().map(Target::rows).max().unwrap_or(0);
     let columns = targets.iter().map(Target::outputs).sum();
-    let width = if threads::pays(cost) { piece_width(columns) } else { columns };
+    let (height, width) =
+        if threads::pays(cost) { piece_shape(rows, columns) } else { (rows, columns) };
     let mut pieces = Vec::new();
     for target in targets {
         let (rows, outputs, passes) = (target.rows(), target.outputs(), target.passes);
         if rows > 0 {
-            let rectangles = threads::rectangles(target.out, outputs, rows, width);
+            let rectangles = threads::rectangles(target.out, outputs, height, width);
+            let across = outputs.div_ceil(width);
             pieces.extend(rectangles.into_iter().enumerate().map(|(index, out)| Piece {
                 passes,
-                first_row: 0,
-                first_column: index * width,
+                first_row: index / across * height,
+                first_column: index % across * width,
                 out,
             }));
         }
@@ -125,11 +128,12 @@ fn cut<'a>(targets: &'a mut [Target<'_>], cost: usize) -> Vec<Piece<'a>> {
     pieces
 }
 
-/// Outputs of one piece of work: several a thread, since a thread may lose its core to one that
-/// fetches.
-fn piece_width(outputs: usize) -> usize {
-    let pieces = threads::count() * PIECES_PER_THREAD;
-    outputs.div_ceil(pieces).next_multiple_of(TILE_MULTIPLE)
+/// Rows and columns of one piece of work: several pieces a thread, since a thread may lose its core
+/// to one that fetches.
+fn piece_shape(rows: usize, columns: usize) -> (usize, usize) {
+    let height = rows.min(PIECE_ROWS);
+    let across = (threads::count() * PIECES_PER_THREAD).div_ceil(rows.div_ceil(height));
+    (height, columns.div_ceil(across).next_multiple_of(TILE_MULTIPLE))
 }
 
 impl Piece<'_> {
@@ -170,6 +174,10 @@ const BLOCK_BYTES: usize = 512 << 10;
 
 /// What the columns of all tiles divide, so that only the last tile of a matrix is not whole.
 const TILE_MULTIPLE: usize = 24;
+
+/// Rows of a piece. A few pieces of a long prompt share weights, and two that write the same rows
+/// share cache lines.
+const PIECE_ROWS: usize = 128;
 
 /// Pieces of work a thread. More balance better, and cost more to hand out.
 const PIECES_PER_THREAD: usize = 4;

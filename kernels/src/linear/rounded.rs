@@ -19,11 +19,11 @@ pub(super) struct Rounded {
 }
 
 impl Rounded {
-    /// The rows of `x`, which are `inputs` long, in the memory of this thread's last ones.
+    /// The rows of `x`, which are `inputs` long and not empty, in the memory of this thread's last ones.
     pub(super) fn of(isa: Isa, x: &[f32], inputs: usize) -> Self {
         let mut rounded = SPARE.take();
         let stride = odd_lines(inputs) * LINE_PAIRS;
-        let pairs = x.len().div_ceil(inputs.max(1)) * stride;
+        let pairs = x.len() / inputs * stride;
         if rounded.pairs.len() < pairs + LINE_PAIRS {
             rounded.pairs = vec![[bf16::ZERO; 2]; pairs + LINE_PAIRS];
         }
@@ -31,7 +31,7 @@ impl Rounded {
         rounded.start = rounded.pairs.as_ptr().align_offset(LINE_BYTES).min(LINE_PAIRS);
         let out = &mut rounded.pairs[rounded.start..][..pairs];
         let piece_rows = (PIECE / stride).max(1);
-        threads::for_each_piece(out, piece_rows * stride, x.len() / COST, |index, out| {
+        threads::for_each_piece(out, piece_rows * stride, x.len(), |index, out| {
             let x = &x[index * piece_rows * inputs..];
             isa.run_bf16(Round { x, inputs, out, stride });
         });
@@ -74,9 +74,6 @@ impl Bf16Kernel for Round<'_> {
 
     #[inline(always)]
     fn run<D: Bf16Dot>(self, dot: D) {
-        if self.inputs == 0 {
-            return;
-        }
         for (x, out) in self.x.chunks(self.inputs).zip(self.out.chunks_exact_mut(self.stride)) {
             let (pairs, last) = x.as_chunks();
             let (chunks, rest) = D::Simd::chunks(pairs);
@@ -104,9 +101,6 @@ thread_local! {
 const LINE_BYTES: usize = 64;
 
 const LINE_PAIRS: usize = LINE_BYTES / size_of::<[bf16; 2]>();
-
-/// Numbers that are rounded while one multiply-add would be done alone.
-const COST: usize = 1;
 
 /// Pairs that a thread rounds at a time: 64 KiB of activations.
 const PIECE: usize = 8192;

@@ -129,24 +129,8 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn sums(self, [a, b, c, d]: [__m256; 4]) -> [f32; 4] {
-        let mut sums = [0.0; 4];
-        avx2!({
-            // Halves of two vectors in one, then pairs of lanes, twice: `a c . . | b d . .`
-            let ab = _mm256_add_ps(
-                _mm256_permute2f128_ps::<0x20>(a, b),
-                _mm256_permute2f128_ps::<0x31>(a, b),
-            );
-            let cd = _mm256_add_ps(
-                _mm256_permute2f128_ps::<0x20>(c, d),
-                _mm256_permute2f128_ps::<0x31>(c, d),
-            );
-            let pairs = _mm256_hadd_ps(ab, cd);
-            let totals = _mm256_hadd_ps(pairs, pairs);
-            let (ac, bd) = (_mm256_castps256_ps128(totals), _mm256_extractf128_ps::<1>(totals));
-            _mm_storeu_ps(sums.as_mut_ptr(), _mm_unpacklo_ps(ac, bd));
-        });
-        sums
+    fn sums(self, vectors: &[__m256; 8]) -> [f32; 8] {
+        avx2!(sums(vectors))
     }
 
     #[inline(always)]
@@ -155,4 +139,37 @@ impl Simd for Avx2 {
         self.store(a, &mut lanes);
         lanes.into_iter().fold(f32::NEG_INFINITY, f32::max)
     }
+}
+
+/// [`Simd::sums`]: each step halves the vectors, adding halves of what both held.
+#[inline(always)]
+pub(super) unsafe fn sums([a, b, c, d, e, f, g, h]: &[__m256; 8]) -> [f32; 8] {
+    let mut sums = [0.0; 8];
+    avx2!({
+        // Of each letter four, then two, then one.
+        let (ae, bf, cg, dh) = (halves(*a, *e), halves(*b, *f), halves(*c, *g), halves(*d, *h));
+        let (abef, cdgh) = (quarters(ae, bf), quarters(cg, dh));
+        let even = _mm256_shuffle_ps::<0b10_00_10_00>(abef, cdgh);
+        let odd = _mm256_shuffle_ps::<0b11_01_11_01>(abef, cdgh);
+        _mm256_storeu_ps(sums.as_mut_ptr(), _mm256_add_ps(even, odd));
+    });
+    sums
+}
+
+/// The halves of `a` added up, beside those of `b`.
+#[inline(always)]
+unsafe fn halves(a: __m256, b: __m256) -> __m256 {
+    avx2!({
+        let outer = _mm256_blend_ps::<0b1111_0000>(a, b);
+        _mm256_add_ps(outer, _mm256_permute2f128_ps::<0x21>(a, b))
+    })
+}
+
+/// The same for the halves of each half.
+#[inline(always)]
+unsafe fn quarters(a: __m256, b: __m256) -> __m256 {
+    avx2!({
+        let outer = _mm256_blend_ps::<0b1100_1100>(a, b);
+        _mm256_add_ps(outer, _mm256_shuffle_ps::<0b01_00_11_10>(a, b))
+    })
 }

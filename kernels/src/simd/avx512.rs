@@ -8,7 +8,7 @@ use std::mem::transmute;
 
 use half::{bf16, f16};
 
-use super::{Bf16Dot, Bf16Kernel, Kernel, Simd, arrays};
+use super::{Bf16Dot, Bf16Kernel, Kernel, Simd, arrays, avx2};
 
 /// Proof that the processor has AVX-512F.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,29 +124,15 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn sums(self, [a, b, c, d]: [__m512; 4]) -> [f32; 4] {
-        let mut sums = [0.0; 4];
+    fn sums(self, vectors: &[__m512; 8]) -> [f32; 8] {
         avx512!({
-            // Halves of two vectors in one, quarters of four in one, then the lanes of each
-            // quarter.
-            let ab = _mm512_add_ps(
-                _mm512_shuffle_f32x4::<0b01_00_01_00>(a, b),
-                _mm512_shuffle_f32x4::<0b11_10_11_10>(a, b),
-            );
-            let cd = _mm512_add_ps(
-                _mm512_shuffle_f32x4::<0b01_00_01_00>(c, d),
-                _mm512_shuffle_f32x4::<0b11_10_11_10>(c, d),
-            );
-            let quarters = _mm512_add_ps(
-                _mm512_shuffle_f32x4::<0b10_00_10_00>(ab, cd),
-                _mm512_shuffle_f32x4::<0b11_01_11_01>(ab, cd),
-            );
-            let pairs = _mm512_add_ps(quarters, _mm512_permute_ps::<0b01_00_11_10>(quarters));
-            let totals = _mm512_add_ps(pairs, _mm512_permute_ps::<0b10_11_00_01>(pairs));
-            let firsts = _mm512_maskz_compress_ps(0x1111, totals);
-            _mm_storeu_ps(sums.as_mut_ptr(), _mm512_castps512_ps128(firsts));
-        });
-        sums
+            let mut halves = [_mm256_setzero_ps(); 8];
+            for (half, &vector) in halves.iter_mut().zip(vectors) {
+                let upper = _mm512_extractf64x4_pd::<1>(_mm512_castps_pd(vector));
+                *half = _mm256_add_ps(_mm512_castps512_ps256(vector), _mm256_castpd_ps(upper));
+            }
+            avx2::sums(&halves)
+        })
     }
 
     #[inline(always)]

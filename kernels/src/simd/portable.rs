@@ -108,7 +108,7 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    fn sums(self, vectors: [Vector; 4]) -> [f32; 4] {
+    fn sums(self, vectors: &[Vector; 8]) -> [f32; 8] {
         vectors.map(|vector| self.sum(vector))
     }
 
