@@ -84,43 +84,35 @@ impl Bf16Kernel for Multiply<'_, '_, [bf16; 2], bf16> {
 impl<X: Copy + Default, E: Element> Multiply<'_, '_, X, E> {
     #[inline(always)]
     fn by<F: Form<X = X, Element = E>>(mut self, form: F) {
-        let max_rows = if F::Simd::REGISTERS == 32 { 8 } else { 4 };
         let rows = self.panel.out.len();
-        let groups = rows.div_ceil(max_rows);
-        let group_rows = rows.div_ceil(groups);
-        for start in (0..rows).step_by(group_rows) {
-            self.group(form, start..rows.min(start + group_rows));
+        let mut row = 0;
+        while row < rows {
+            row += self.group(form, row, rows - row);
         }
     }
 
-    /// Some rows, as many as a tile has, in tiles with as many sums as fit the registers beside a
-    /// row of `x` and what was loaded of the weights.
+    /// Some of the `rows` from `row` on, and how many: in tiles with as many sums as fit the
+    /// registers beside a row of `x` and what was loaded of the weights. Powers of two are enough:
+    /// every further shape is compiled for each dtype and instruction set.
     #[inline(always)]
-    fn group<F: Form<X = X, Element = E>>(&mut self, form: F, rows: Range<usize>) {
-        let row = rows.start;
-        match (rows.len(), F::Simd::REGISTERS) {
+    fn group<F: Form<X = X, Element = E>>(&mut self, form: F, row: usize, rows: usize) -> usize {
+        match (rows, F::Simd::REGISTERS) {
             (1, _) => self.tiles::<F, 1, 8>(form, row),
-            (2, 32) => self.tiles::<F, 2, 6>(form, row),
-            (3, 32) => self.tiles::<F, 3, 6>(form, row),
-            (4, 32) => self.tiles::<F, 4, 6>(form, row),
-            (5, 32) => self.tiles::<F, 5, 4>(form, row),
-            (6, 32) => self.tiles::<F, 6, 4>(form, row),
-            (7, 32) => self.tiles::<F, 7, 3>(form, row),
-            (8, 32) => self.tiles::<F, 8, 3>(form, row),
-            (2, _) => self.tiles::<F, 2, 4>(form, row),
-            (3, _) => self.tiles::<F, 3, 3>(form, row),
-            (4, _) => self.tiles::<F, 4, 3>(form, row),
-            (rows, registers) => unreachable!("{rows} rows in {registers} registers"),
+            (8.., 32) => self.tiles::<F, 8, 3>(form, row),
+            (4.., 32) => self.tiles::<F, 4, 6>(form, row),
+            (_, 32) => self.tiles::<F, 2, 6>(form, row),
+            (4.., _) => self.tiles::<F, 4, 3>(form, row),
+            (_, _) => self.tiles::<F, 2, 4>(form, row),
         }
     }
 
-    /// `M` rows, in tiles of `N` columns.
+    /// `M` rows, in tiles of `N` columns. Says `M`.
     #[inline(always)]
     fn tiles<F: Form<X = X, Element = E>, const M: usize, const N: usize>(
         &mut self,
         form: F,
         row: usize,
-    ) {
+    ) -> usize {
         for column in self.panel.columns.clone().step_by(N) {
             let mut sums = [[form.simd().splat(0.0); N]; M];
             let w = array::from_fn(|n| F::split(self.weight_row(column + n)).0);
@@ -133,6 +125,7 @@ impl<X: Copy + Default, E: Element> Multiply<'_, '_, X, E> {
             self.add_rest(form, row, column, &mut sums);
             self.finish::<F, M, N>(form.simd(), row, column, &sums);
         }
+        M
     }
 
     /// Adds what is left of the rows behind the last whole vector.
