@@ -7,8 +7,10 @@ use std::sync::OnceLock;
 use thiserror::Error;
 
 #[cfg(target_arch = "x86_64")]
-use crate::simd::{Avx2, Avx512, Avx512Bf16, Bf16Dot as _};
-use crate::simd::{Bf16Kernel, Kernel, Portable, Simd as _};
+use crate::simd::{Avx2, Avx512, Avx512Bf16};
+use crate::simd::{Bf16Dot as _, Bf16Kernel, Kernel, Portable, Simd as _};
+#[cfg(target_arch = "aarch64")]
+use crate::simd::{Neon, NeonBf16};
 
 /// An instruction set that this machine was seen to have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +25,10 @@ enum Level {
     Avx512(Avx512),
     #[cfg(target_arch = "x86_64")]
     Avx512Bf16(Avx512Bf16),
+    #[cfg(target_arch = "aarch64")]
+    Neon(Neon),
+    #[cfg(target_arch = "aarch64")]
+    NeonBf16(NeonBf16),
 }
 
 /// There is no instruction set to use.
@@ -55,6 +61,10 @@ impl Isa {
             Avx512::detect().map(Level::Avx512),
             #[cfg(target_arch = "x86_64")]
             Avx512Bf16::detect().map(Level::Avx512Bf16),
+            #[cfg(target_arch = "aarch64")]
+            Neon::detect().map(Level::Neon),
+            #[cfg(target_arch = "aarch64")]
+            NeonBf16::detect().map(Level::NeonBf16),
         ];
         levels.into_iter().flatten().map(Self).collect()
     }
@@ -70,6 +80,10 @@ impl Isa {
             Level::Avx512(_) => "avx512",
             #[cfg(target_arch = "x86_64")]
             Level::Avx512Bf16(_) => "avx512-bf16",
+            #[cfg(target_arch = "aarch64")]
+            Level::Neon(_) => "neon",
+            #[cfg(target_arch = "aarch64")]
+            Level::NeonBf16(_) => "neon-bf16",
         }
     }
 
@@ -79,6 +93,8 @@ impl Isa {
         match self.0 {
             #[cfg(target_arch = "x86_64")]
             Level::Avx512Bf16(_) => true,
+            #[cfg(target_arch = "aarch64")]
+            Level::NeonBf16(_) => true,
             _ => false,
         }
     }
@@ -92,6 +108,10 @@ impl Isa {
             Level::Avx512(simd) => simd.vectorize(kernel),
             #[cfg(target_arch = "x86_64")]
             Level::Avx512Bf16(dot) => dot.simd().vectorize(kernel),
+            #[cfg(target_arch = "aarch64")]
+            Level::Neon(simd) => simd.vectorize(kernel),
+            #[cfg(target_arch = "aarch64")]
+            Level::NeonBf16(dot) => dot.simd().vectorize(kernel),
         }
     }
 
@@ -100,6 +120,8 @@ impl Isa {
         match self.0 {
             #[cfg(target_arch = "x86_64")]
             Level::Avx512Bf16(dot) => dot.vectorize(kernel),
+            #[cfg(target_arch = "aarch64")]
+            Level::NeonBf16(dot) => dot.vectorize(kernel),
             _ => unreachable!("{self} has no products of bf16"),
         }
     }
