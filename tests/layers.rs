@@ -32,7 +32,7 @@ const ARROWS: &[(&str, &[&str], &[&str])] = &[
 const HOMES: &[(&str, &[&str])] = &[
     // The S3 and HTTP clients.
     ("aws-*", &["store"]),
-    ("reqwest", &["store"]),
+    ("httparse", &["store"]),
     // The S3 server, and HTTPS for tests of clients.
     ("hyper*", &["bucket"]),
     ("s3s*", &["bucket"]),

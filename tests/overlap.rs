@@ -15,7 +15,7 @@ use firstlight_device::Cpu;
 use firstlight_load::Checkpoint;
 use firstlight_model::{Decoder, StageOrder};
 use firstlight_store::folder::Folder;
-use firstlight_store::{Chunks, Error, Limits, Object, Opened, Reader, Store};
+use firstlight_store::{Body, Error, Limits, Object, Opened, Reader, Store};
 use firstlight_timeline::{Lane, Mark, Timeline};
 use support::engine::{Load, folder, group, load, rows, settings};
 use tokio::sync::Semaphore;
@@ -38,7 +38,7 @@ impl Store for Gated {
         self.folder.open(key, head_bytes).await
     }
 
-    async fn read(&self, object: &Object, range: Range<u64>) -> Result<Chunks, Error> {
+    async fn read(&self, object: &Object, range: Range<u64>) -> Result<Box<dyn Body>, Error> {
         if range.contains(&self.last_byte) {
             self.gate.acquire().await.unwrap().forget();
         }
@@ -107,7 +107,7 @@ impl Store for Unmapped {
         self.0.open(key, head_bytes).await
     }
 
-    async fn read(&self, object: &Object, range: Range<u64>) -> Result<Chunks, Error> {
+    async fn read(&self, object: &Object, range: Range<u64>) -> Result<Box<dyn Body>, Error> {
         self.0.read(object, range).await
     }
 }

@@ -8,7 +8,6 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::ptr;
 use std::slice;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -90,24 +89,6 @@ impl Region {
         self.range.clone()
     }
 
-    /// Copies `bytes` to offset `at` of the region.
-    ///
-    /// # Panics
-    /// The region has no room for them.
-    pub fn write(&mut self, at: u64, bytes: &[u8]) {
-        let end = at.checked_add(bytes.len() as u64);
-        assert!(
-            end.is_some_and(|end| end <= self.len()),
-            "{} bytes at {at} do not fit a region of {} bytes",
-            bytes.len(),
-            self.len()
-        );
-        let destination = self.arena.mapping.at(offset(self.range.start + at));
-        // SAFETY: the destination is within this region, as just asserted; regions are disjoint and
-        // this one is borrowed mutably, so nobody else reads or writes it, `bytes` included.
-        unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), destination.as_ptr(), bytes.len()) };
-    }
-
     /// Makes regions that follow each other in one arena a single one.
     ///
     /// # Panics
@@ -133,6 +114,16 @@ impl AsRef<[u8]> for Region {
         // SAFETY: the range is within the mapping, which lives as long as `self.arena` and is zero
         // where it was never written; only this region can write it, and it is borrowed.
         unsafe { slice::from_raw_parts(start.as_ptr(), offset(self.len())) }
+    }
+}
+
+impl AsMut<[u8]> for Region {
+    fn as_mut(&mut self) -> &mut [u8] {
+        let start = self.arena.mapping.at(offset(self.range.start));
+        // SAFETY: the range is within the mapping, which lives as long as `self.arena` and is zero
+        // where it was never written; regions are disjoint and this one is borrowed mutably, so
+        // nobody else reads or writes there.
+        unsafe { slice::from_raw_parts_mut(start.as_ptr(), offset(self.len())) }
     }
 }
 
@@ -175,8 +166,7 @@ mod tests {
             scope.spawn(|| arena.populate(0..arena.bytes()));
             let fill = |(value, mut region): (u8, Region)| {
                 scope.spawn(move || {
-                    region.write(0, &[value; 400]);
-                    region.write(400, &[value; 600]);
+                    region.as_mut().fill(value);
                     region
                 })
             };
@@ -215,12 +205,5 @@ mod tests {
         );
         ours.push(regions().swap_remove(1));
         assert!(matches!(Region::join(ours), Err(Error::NotAdjacent { end: 10, .. })));
-    }
-
-    #[test]
-    #[should_panic(expected = "2 bytes at 9 do not fit a region of 10 bytes")]
-    fn writing_past_a_region_panics() {
-        let mut regions = Arena::new(100).unwrap().carve(&[5..15, 15..20]).unwrap();
-        regions[0].write(9, &[1, 2]);
     }
 }

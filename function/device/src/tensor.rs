@@ -168,14 +168,15 @@ mod tests {
         let mut regions = Arena::new(64).unwrap().carve(&[4..16, 16..22, 23..31]).unwrap();
         let [odd, halves, floats] = [(); 3].map(|()| regions.pop().unwrap());
         let (mut floats, mut halves) = (floats, halves);
-        floats.write(0, &[1.0_f32, -2.5, 3.25].map(f32::to_le_bytes).concat());
+        floats.as_mut().copy_from_slice(&[1.0_f32, -2.5, 3.25].map(f32::to_le_bytes).concat());
         let address = floats.as_ref().as_ptr();
         let tensor = Tensor::from_region(floats, DType::F32, vec![3, 1]).unwrap();
         assert_eq!(tensor.bytes().as_ptr(), address);
         assert_eq!(tensor.shape(), [3, 1]);
         assert_eq!(tensor.elements(), Elements::F32(&[1.0, -2.5, 3.25]));
 
-        halves.write(0, &[0.5, 2.0, -1.0].map(|value| f16::from_f32(value).to_le_bytes()).concat());
+        let values = [0.5, 2.0, -1.0].map(|value| f16::from_f32(value).to_le_bytes());
+        halves.as_mut().copy_from_slice(&values.concat());
         let tensor = Tensor::from_region(halves, DType::F16, vec![3]).unwrap();
         let expected = [0.5, 2.0, -1.0].map(f16::from_f32);
         assert_eq!(tensor.elements(), Elements::F16(&expected));

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use firstlight_plan::{HEAD_BYTES, Head, Header, Index, Manifest, Shard};
-use firstlight_store::{Error as StoreError, Object, Priority, Reader};
+use firstlight_store::{Error as StoreError, Gather, Object, Priority, Reader};
 use firstlight_timeline::{Lane, Mark, Timeline};
 use tokio::task::JoinSet;
 
@@ -106,7 +106,8 @@ async fn open_shard(
                 let rest = head.len() as u64..needed;
                 let stage = Arc::from("headers");
                 let turn = reader.turn(Priority::Urgent).await;
-                head = reader.fetch(turn, &object, rest, &stage, head).await?;
+                let sink = Gather::after(head, rest.start);
+                head = reader.fetch(turn, &object, rest, &stage, sink).await?.into_bytes();
             }
         }
     }

@@ -13,7 +13,11 @@ pub(crate) struct Places {
     regions: Vec<(Range<u64>, Region)>,
     /// The first region that is not full yet.
     next: usize,
-    /// Set when a byte lands.
+    /// The first byte that was asked for.
+    start: Option<u64>,
+    /// Where bytes land that belong nowhere.
+    scrap: Vec<u8>,
+    /// Set when a byte has landed.
     landing: Arc<AtomicBool>,
 }
 
@@ -24,7 +28,8 @@ impl Places {
         landing: Arc<AtomicBool>,
     ) -> Self {
         let sources = places.iter().map(|place| place.source.clone());
-        Self { regions: sources.zip(regions).collect(), next: 0, landing }
+        let regions = sources.zip(regions).collect();
+        Self { regions, next: 0, start: None, scrap: Vec::new(), landing }
     }
 
     pub(crate) fn into_regions(self) -> impl Iterator<Item = Region> {
@@ -33,24 +38,29 @@ impl Places {
 }
 
 impl Sink for Places {
-    fn write(&mut self, at: u64, bytes: &[u8]) {
-        self.landing.store(true, Relaxed);
-        let end = at + bytes.len() as u64;
-        while let Some((source, region)) = self.regions.get_mut(self.next) {
-            let (from, to) = (source.start.max(at), source.end.min(end));
-            if from < to {
-                region.write(from - source.start, &bytes[offset(from - at)..offset(to - at)]);
-            }
-            if source.end > end {
-                break;
-            }
-            self.next += 1;
+    fn memory(&mut self, missing: Range<u64>) -> &mut [u8] {
+        if *self.start.get_or_insert(missing.start) < missing.start {
+            self.landing.store(true, Relaxed);
         }
+        let full = |(source, _): &&(Range<u64>, _)| source.end <= missing.start;
+        self.next += self.regions[self.next..].iter().take_while(full).count();
+        let next = self.regions.get(self.next).map_or(missing.end, |(source, _)| source.start);
+        if missing.start < next {
+            self.scrap.resize(SCRAP_BYTES, 0);
+            let gap = offset(next.min(missing.end) - missing.start);
+            return &mut self.scrap[..SCRAP_BYTES.min(gap)];
+        }
+        let (source, region) = &mut self.regions[self.next];
+        let end = missing.end.min(source.end);
+        &mut region.as_mut()[offset(missing.start - source.start)..offset(end - source.start)]
     }
 }
 
-fn offset(within_chunk: u64) -> usize {
-    usize::try_from(within_chunk).expect("an offset within a chunk in memory")
+/// Gaps between tensors are a few bytes, those that a plan merges over up to its limit.
+const SCRAP_BYTES: usize = 64 << 10;
+
+fn offset(in_memory: u64) -> usize {
+    usize::try_from(in_memory).expect("an offset in memory")
 }
 
 #[cfg(test)]
@@ -68,8 +78,12 @@ mod tests {
             let place = |source| Place { source, arena: 0, tensor: 0 };
             let sources = [place(20..30), place(35..36), place(36..43)];
             let mut places = Places::new(&sources, regions, Arc::default());
-            for (i, bytes) in object[20..50].chunks(chunk).enumerate() {
-                places.write((20 + i * chunk) as u64, bytes);
+            let mut at = 20;
+            while at < 50 {
+                let memory = places.memory(at as u64..50);
+                let count = memory.len().min(chunk);
+                memory[..count].copy_from_slice(&object[at..at + count]);
+                at += count;
             }
             let filled: Vec<_> = places.into_regions().map(|r| r.as_ref().to_vec()).collect();
             assert_eq!(filled, [&object[20..30], &object[35..36], &object[36..43]]);

@@ -1,22 +1,26 @@
 //! One attempt at one range, and what the attempts at a range share.
 //!
-//! All attempts at a range, one after another or two at once, write through one [`Landing`]: it takes each byte once, in
-//! order, whoever brings it first, so that a retry goes on from the byte that was reached and a hedge cannot race its twin.
+//! All attempts at a range, one after another or two at once, receive through one [`Landing`], straight into the memory
+//! of the bytes that are missing: it takes each byte once, in order, whoever has it first, so that a retry goes on from
+//! the byte that was reached. Twins take turns at the memory, a receive each (none of them waits within its turn); the
+//! one that is behind receives what is there already into scrap, until it has caught up.
 
+use std::future::poll_fn;
 use std::ops::Range;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use firstlight_timeline::Timeline;
-use futures_util::StreamExt;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use crate::hedge::Hedging;
 use crate::log::{Label, Log};
 use crate::settings::CONNECT;
 use crate::throttle::Throttle;
-use crate::{Chunks, Error, Object, Sink, Store};
+use crate::{Body, Error, Object, Sink, Store};
 
 /// The memory that a range lands in, and how far it is filled.
 pub(crate) struct Landing<S> {
@@ -45,24 +49,46 @@ impl<S: Sink> Landing<S> {
         self.state.into_inner().expect("no holder panics").sink
     }
 
-    /// Writes what `bytes`, which begin at `at`, bring of the missing bytes; says how many that were.
-    fn accept(&self, at: u64, bytes: &[u8]) -> u64 {
+    /// Receives what is there of `body`, whose next byte is that at `at`, where it is missing; what a twin has brought
+    /// before is received into `scrap`.
+    fn poll_receive(
+        &self,
+        body: &mut dyn Body,
+        at: u64,
+        scrap: &mut Vec<u8>,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Received, Error>> {
         let mut state = self.lock();
-        let end = (at + bytes.len() as u64).min(self.range.end);
-        let from = state.reached;
-        if at > from || end <= from {
-            return 0;
+        let State { reached, sink } = &mut *state;
+        if at < *reached {
+            scrap.resize(SCRAP_BYTES, 0);
+            let twice = &mut scrap[..in_memory(*reached - at, SCRAP_BYTES)];
+            drop(state);
+            let bytes = ready!(body.poll_receive(context, twice))? as u64;
+            return Poll::Ready(Ok(Received { bytes, fresh: 0 }));
         }
-        let fresh = usize::try_from(from - at).expect("within a chunk")
-            ..usize::try_from(end - at).expect("within a chunk");
-        state.sink.write(from, &bytes[fresh]);
-        state.reached = end;
-        end - from
+        let missing = *reached..self.range.end;
+        let length = in_memory(missing.end - missing.start, LANDING_BYTES);
+        let memory = sink.memory(missing);
+        let length = length.min(memory.len());
+        let bytes = ready!(body.poll_receive(context, &mut memory[..length]))? as u64;
+        *reached += bytes;
+        Poll::Ready(Ok(Received { bytes, fresh: bytes }))
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State<S>> {
         self.state.lock().expect("a sink does not panic: its bounds are the range's")
     }
+}
+
+/// How many bytes were received, and how many of them were missing.
+struct Received {
+    bytes: u64,
+    fresh: u64,
+}
+
+fn in_memory(bytes: u64, limit: usize) -> usize {
+    usize::try_from(bytes).map_or(limit, |bytes| bytes.min(limit))
 }
 
 /// What attempts need and do not own.
@@ -100,36 +126,52 @@ impl Wire {
         landing: &Landing<S>,
         log: &mut Log<'_>,
     ) -> Result<(), Error> {
-        let mut at = landing.reached();
-        let end = landing.range.end;
-        let mut chunks = self.request(landing, at).await?;
+        let at = landing.reached();
+        let mut body = self.request(landing, at).await?;
+        self.receive(landing, at, &mut *body, log).await
+    }
+
+    /// Receives a body, whose first byte is that at `at`, until the range ends.
+    pub(crate) async fn receive<S: Sink>(
+        &self,
+        landing: &Landing<S>,
+        mut at: u64,
+        body: &mut dyn Body,
+        log: &mut Log<'_>,
+    ) -> Result<(), Error> {
         let mut patience = Patience::new(self.stall);
-        while at < end {
-            let bytes = match timeout_at(patience.deadline, chunks.next()).await {
-                Ok(Some(bytes)) => bytes?,
-                Ok(None) => return Err(self.short(landing, at)),
-                Err(_) => return Err(self.stalled(landing, at, self.stall)),
+        let mut scrap = Vec::new();
+        while at < landing.range.end {
+            let received =
+                patience.wait(|context| landing.poll_receive(body, at, &mut scrap, context));
+            let Received { bytes, fresh } = match received.await {
+                Some(Ok(Received { bytes: 0, .. })) => return Err(self.short(landing, at)),
+                Some(received) => received?,
+                None => return Err(self.stalled(landing, at, self.stall)),
             };
-            let fresh = landing.accept(at, &bytes);
-            log.received(bytes.len() as u64, fresh);
+            log.received(bytes, fresh);
             if log.is_weights() {
                 self.landed.fetch_add(fresh, Relaxed);
             }
-            at += bytes.len() as u64;
-            self.throttled(bytes.len()).await;
-            patience.received(bytes.len());
+            at += bytes;
+            self.throttled(bytes).await;
+            patience.received(bytes);
         }
         Ok(())
     }
 
     /// Waits until the bandwidth cap allows the bytes that were received.
-    pub(crate) async fn throttled(&self, bytes: usize) {
+    async fn throttled(&self, bytes: u64) {
         if let Some(throttle) = &self.throttle {
             throttle.take(bytes).await;
         }
     }
 
-    async fn request<S: Sink>(&self, landing: &Landing<S>, at: u64) -> Result<Chunks, Error> {
+    async fn request<S: Sink>(
+        &self,
+        landing: &Landing<S>,
+        at: u64,
+    ) -> Result<Box<dyn Body>, Error> {
         let patience = self.stall + CONNECT;
         let read = self.store.read(&landing.object, at..landing.range.end);
         timeout(patience, read).await.map_err(|_| self.stalled(landing, at, patience))?
@@ -147,47 +189,96 @@ impl Wire {
 }
 
 /// When a body counts as stalled: when a stall's time has passed in which not even a trickle came.
-pub(crate) struct Patience {
+struct Patience {
     stall: Duration,
-    pub(crate) deadline: Instant,
-    since_deadline_bytes: usize,
+    deadline: Instant,
+    since_deadline_bytes: u64,
+    /// Set to a deadline that may have moved on since: setting a timer for every piece would cost more than the piece.
+    alarm: Pin<Box<Sleep>>,
 }
 
 impl Patience {
-    pub(crate) fn new(stall: Duration) -> Self {
-        Self { stall, deadline: Instant::now() + stall, since_deadline_bytes: 0 }
+    fn new(stall: Duration) -> Self {
+        let deadline = Instant::now() + stall;
+        let alarm = Box::pin(sleep_until(deadline));
+        Self { stall, deadline, since_deadline_bytes: 0, alarm }
     }
 
-    pub(crate) fn received(&mut self, bytes: usize) {
+    /// What `poll` gives in time.
+    async fn wait<T>(&mut self, mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>) -> Option<T> {
+        poll_fn(|context| match poll(context) {
+            Poll::Ready(value) => Poll::Ready(Some(value)),
+            Poll::Pending => self.poll_end(context).map(|()| None),
+        })
+        .await
+    }
+
+    fn received(&mut self, bytes: u64) {
         self.since_deadline_bytes += bytes;
         if self.since_deadline_bytes >= TRICKLE_BYTES {
-            *self = Self::new(self.stall);
+            self.since_deadline_bytes = 0;
+            self.deadline = Instant::now() + self.stall;
+        }
+    }
+
+    fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        loop {
+            ready!(self.alarm.as_mut().poll(context));
+            if Instant::now() >= self.deadline {
+                return Poll::Ready(());
+            }
+            self.alarm.as_mut().reset(self.deadline);
         }
     }
 }
 
+/// At most so much is received at once: a piece is what the bandwidth cap and the clocks of the attempt see.
+const LANDING_BYTES: usize = 1 << 20;
+/// Room for what a twin has brought before.
+const SCRAP_BYTES: usize = 64 << 10;
 /// Below this a range is not read but held: 341 bytes a second, at the usual three seconds. A modem brings more.
-const TRICKLE_BYTES: usize = 1024;
+const TRICKLE_BYTES: u64 = 1024;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Version;
+    use crate::{Gather, Version};
 
-    fn landing() -> Landing<Vec<u8>> {
-        let object = Object { key: "x".into(), size: 100, version: Version::Unknown };
-        Landing::new(object, 10..20, Vec::new())
+    /// A body of which as much is there as fits.
+    struct Ready(Vec<u8>);
+
+    impl Body for Ready {
+        fn poll_receive(
+            &mut self,
+            _: &mut Context<'_>,
+            memory: &mut [u8],
+        ) -> Poll<Result<usize, Error>> {
+            let count = memory.len().min(self.0.len());
+            memory[..count].copy_from_slice(&self.0[..count]);
+            self.0.drain(..count);
+            Poll::Ready(Ok(count))
+        }
+    }
+
+    /// What comes of `bytes`, which begin at `at`: received, and missing before.
+    fn receive(landing: &Landing<Gather>, at: u64, bytes: &[u8]) -> (u64, u64) {
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        let mut body = Ready(bytes.to_vec());
+        match landing.poll_receive(&mut body, at, &mut Vec::new(), &mut context) {
+            Poll::Ready(received) => received.map(|r| (r.bytes, r.fresh)).unwrap(),
+            Poll::Pending => unreachable!("the body is there"),
+        }
     }
 
     #[test]
     fn each_byte_is_taken_once_whoever_brings_it() {
-        let landing = landing();
-        assert_eq!(landing.accept(10, b"abc"), 3);
-        assert_eq!(landing.accept(10, b"ab"), 0, "the twin is behind");
-        assert_eq!(landing.accept(12, b"cde"), 2, "the twin overtakes");
-        assert_eq!(landing.accept(16, b"g"), 0, "a gap is not taken");
-        assert_eq!(landing.accept(15, b"fghijKLM"), 5, "nothing past the range");
+        let object = Object { key: "x".into(), size: 100, version: Version::Unknown };
+        let landing = Landing::new(object, 10..20, Gather::after(Vec::new(), 10));
+        assert_eq!(receive(&landing, 10, b"abc"), (3, 3));
+        assert_eq!(receive(&landing, 10, b"abcde"), (3, 0), "the twin is behind");
+        assert_eq!(receive(&landing, 13, b"de"), (2, 2), "the twin overtakes");
+        assert_eq!(receive(&landing, 15, b"fghijKLM"), (5, 5), "nothing past the range");
         assert_eq!(landing.reached(), 20);
-        assert_eq!(landing.into_sink(), b"abcdefghij");
+        assert_eq!(landing.into_sink().into_bytes(), b"abcdefghij");
     }
 }

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use crate::client::TlsError;
+
 /// Every variant names the object and says what to do next where that is known.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -154,6 +156,17 @@ pub enum Error {
         /// The chain of causes.
         reason: String,
     },
+    /// The server cannot prove who it is.
+    #[error(
+        "`{object}`: {reason}\nhint: SSL_CERT_FILE names a file of the root certificates to trust (for S3, \
+         AWS_CA_BUNDLE before it)"
+    )]
+    Untrusted {
+        /// The object's full name.
+        object: String,
+        /// What is wrong with its certificate.
+        reason: String,
+    },
     /// Any other answer.
     #[error("`{object}`: the server answered {status} {code}")]
     Status {
@@ -209,6 +222,33 @@ impl Error {
             _ => false,
         }
     }
+}
+
+/// No answer came, for this reason.
+pub(crate) fn unanswered(object: String, error: &(dyn std::error::Error + 'static)) -> Error {
+    let reason = chain(error);
+    match find::<TlsError>(error) {
+        Some(TlsError { source: rustls::Error::InvalidCertificate(_), .. }) => {
+            Error::Untrusted { object, reason }
+        }
+        _ => Error::Connection { object, reason },
+    }
+}
+
+/// The first cause of this type.
+pub(crate) fn find<'a, E: std::error::Error + 'static>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> Option<&'a E> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let io = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        let found = error.downcast_ref::<E>().or_else(|| io?.downcast_ref());
+        if found.is_some() {
+            return found;
+        }
+        cause = error.source();
+    }
+    None
 }
 
 /// An error and its causes in one line.

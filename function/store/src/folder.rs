@@ -12,7 +12,8 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use memmap2::Mmap;
 
-use crate::{Chunks, Error, Object, Opened, Store, Version};
+use crate::source::Pieces;
+use crate::{Body, Error, Object, Opened, Store, Version};
 
 /// Bytes a `pread` asks for: large enough that the call costs nothing beside the copy, small enough for the cache.
 const READ_BYTES: u64 = 1 << 20;
@@ -74,10 +75,10 @@ impl Folder {
         }
     }
 
-    fn chunks(&self, file: File, object: &Object, range: Range<u64>) -> Chunks {
+    fn chunks(&self, file: File, object: &Object, range: Range<u64>) -> Box<dyn Body> {
         let name: Arc<str> = self.locate(&object.key).into();
         let file = Arc::new(file);
-        stream::unfold(range.start, move |at| {
+        let pieces = stream::unfold(range.start, move |at| {
             let (file, name, range) = (Arc::clone(&file), Arc::clone(&name), range.clone());
             async move {
                 let len = READ_BYTES.min(range.end.checked_sub(at).filter(|left| *left > 0)?);
@@ -87,8 +88,8 @@ impl Folder {
                 let ended = |error| Error::File { object, source: io::Error::other(error) };
                 Some((read.await.map_err(ended).and_then(|read| read), at + len))
             }
-        })
-        .boxed()
+        });
+        Box::new(Pieces::new(pieces.boxed()))
     }
 }
 
@@ -107,7 +108,7 @@ impl Store for Folder {
         Ok(Opened { object, head })
     }
 
-    async fn read(&self, object: &Object, range: Range<u64>) -> Result<Chunks, Error> {
+    async fn read(&self, object: &Object, range: Range<u64>) -> Result<Box<dyn Body>, Error> {
         Ok(self.chunks(self.open_same(object)?, object, range))
     }
 

@@ -10,11 +10,11 @@ use std::ops::Range;
 use std::sync::Mutex;
 
 use async_trait::async_trait;
-use reqwest::{Client, RequestBuilder};
 use url::Url;
 
-use crate::http::{client, open, read};
-use crate::{Chunks, Error, Object, Opened, Settings, Store};
+use crate::client::Client;
+use crate::http::{Ask, BUNDLES, open, read};
+use crate::{Body, Error, Object, Opened, Settings, Store};
 
 /// The hub, unless another is named (`HF_ENDPOINT` is how users do).
 const ENDPOINT: &str = "https://huggingface.co";
@@ -35,7 +35,7 @@ impl Hub {
     pub fn new(repository: &str, revision: &str, settings: &Settings) -> Result<Self, Error> {
         let endpoint = settings.hub_endpoint.as_deref().unwrap_or(ENDPOINT);
         Ok(Self {
-            client: client()?,
+            client: Client::new(&BUNDLES),
             endpoint: parse_endpoint(endpoint)?,
             repository: repository.into(),
             revision: revision.into(),
@@ -57,12 +57,9 @@ impl Hub {
         url
     }
 
-    fn ask_hub(&self, key: &str) -> RequestBuilder {
-        let request = self.client.get(self.url(key));
-        match &self.token {
-            Some(token) => request.bearer_auth(token),
-            None => request,
-        }
+    fn ask_hub(&self, key: &str) -> Ask {
+        let authorization = self.token.as_ref().map(|token| format!("Bearer {token}"));
+        Ask { url: self.url(key), authorization }
     }
 
     fn resolved(&self, key: &str) -> Option<Url> {
@@ -99,25 +96,24 @@ impl Store for Hub {
     }
 
     async fn open(&self, key: &str, head_bytes: u64) -> Result<Opened, Error> {
-        let answer = open(self.ask_hub(key), key, self.locate(key), head_bytes).await;
+        let answer = open(&self.client, self.ask_hub(key), key, self.locate(key), head_bytes).await;
         let (opened, url) = answer.map_err(|error| self.with_hint(error))?;
         self.remember(key, url);
         Ok(opened)
     }
 
-    async fn read(&self, object: &Object, range: Range<u64>) -> Result<Chunks, Error> {
+    async fn read(&self, object: &Object, range: Range<u64>) -> Result<Box<dyn Body>, Error> {
         let key = &*object.key;
         if let Some(url) = self.resolved(key) {
-            let direct = self.client.get(url);
-            match read(direct, object, self.locate(key), range.clone()).await {
+            match read(&self.client, Ask::new(url), object, self.locate(key), range.clone()).await {
                 Err(Error::Denied { .. }) => {} // the signature has expired: the hub gives a new one
-                answer => return answer.map(|(chunks, _)| chunks),
+                answer => return answer.map(|(body, _)| body),
             }
         }
-        let answer = read(self.ask_hub(key), object, self.locate(key), range).await;
-        let (chunks, url) = answer.map_err(|error| self.with_hint(error))?;
+        let answer = read(&self.client, self.ask_hub(key), object, self.locate(key), range).await;
+        let (body, url) = answer.map_err(|error| self.with_hint(error))?;
         self.remember(key, url);
-        Ok(chunks)
+        Ok(body)
     }
 }
 

@@ -10,6 +10,7 @@
 //! - [`object`]: one version of one object
 //! - [`source`]: the trait [`Store`] and what an attempt yields
 //! - [`s3`], [`http`], [`hf`], [`folder`]: the four stores
+//! - `client`: HTTP/1.1 and TLS for the first three, bodies straight into memory; `connector`: aws-sdk-s3's way to it
 //! - [`settings`]: endpoints, tokens and limits, resolved once by the caller
 //! - [`reader`]: attempts to answers; with [`sink`] (the caller's memory), `attempt` and its `log`, `hedge` (when a
 //!   second attempt pays) and `throttle` (the bandwidth cap)
@@ -28,10 +29,11 @@ pub mod sink;
 pub mod source;
 
 mod attempt;
+mod client;
+mod connector;
 mod error;
 mod hedge;
 mod log;
-mod resolver;
 mod throttle;
 
 pub use error::Error;
@@ -39,8 +41,8 @@ pub use location::Location;
 pub use object::{Object, Version};
 pub use reader::{Priority, Reader, Turn};
 pub use settings::{Limits, Settings};
-pub use sink::Sink;
-pub use source::{Chunks, Opened, Store};
+pub use sink::{Gather, Sink};
+pub use source::{Body, Opened, Store};
 
 use std::sync::Arc;
 
@@ -50,7 +52,7 @@ pub async fn connect(location: &Location, settings: &Settings) -> Result<Arc<dyn
         Location::S3 { bucket, prefix } => {
             Arc::new(s3::S3::connect(bucket, prefix, settings).await?)
         }
-        Location::Http { base } => Arc::new(http::Http::new(base.clone())?),
+        Location::Http { base } => Arc::new(http::Http::new(base.clone())),
         Location::Hub { repository, revision } => {
             Arc::new(hf::Hub::new(repository, revision, settings)?)
         }

@@ -15,16 +15,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use firstlight_timeline::{Counter, Timeline};
-use futures_util::StreamExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{sleep, timeout, timeout_at};
+use tokio::time::{sleep, timeout};
 
-use crate::attempt::{Landing, Patience, Wire};
+use crate::attempt::{Landing, Wire};
 use crate::hedge::Hedging;
 use crate::log::{Label, Log};
 use crate::settings::{CONNECT, URGENT_IN_FLIGHT};
 use crate::throttle::Throttle;
-use crate::{Chunks, Error, Limits, Object, Opened, Sink, Store};
+use crate::{Error, Gather, Limits, Object, Opened, Sink, Store};
 
 /// The first pause after a broken attempt; it doubles with each.
 const PAUSE: Duration = Duration::from_millis(40);
@@ -157,46 +156,60 @@ impl Reader {
         stage: &Arc<str>,
         sink: S,
     ) -> Result<S, Error> {
-        let landing = Landing::new(object.clone(), range.clone(), sink);
-        let mut pauses = Pauses::new(&self.shared.limits);
+        let landing = Landing::new(object.clone(), range, sink);
+        let pauses = Pauses::new(&self.shared.limits);
+        self.finish(&landing, stage, turn.priority, pauses).await?;
+        Ok(landing.into_sink())
+    }
+
+    /// Attempt after attempt, until nothing is missing.
+    async fn finish<S: Sink>(
+        &self,
+        landing: &Landing<S>,
+        stage: &Arc<str>,
+        priority: Priority,
+        mut pauses: Pauses,
+    ) -> Result<(), Error> {
         loop {
             let before = landing.reached();
-            match self.race(&landing, stage, pauses.attempt, turn.priority).await {
-                Ok(()) => break,
+            match self.race(landing, stage, pauses.attempt, priority).await {
+                Ok(()) => return Ok(()),
                 Err(error) => self.pause(&mut pauses, error, landing.reached() > before).await?,
             }
         }
-        Ok(landing.into_sink())
     }
 
     async fn open_with(&self, opening: &Opening<'_>) -> Result<(Object, Vec<u8>), Error> {
         let turn = self.turn(Priority::Urgent).await;
         let mut pauses = Pauses::new(&self.shared.limits);
-        let (object, head) = loop {
+        let (landing, received) = loop {
             match self.attempt_to_open(opening, pauses.attempt).await {
                 Err(error) => self.pause(&mut pauses, error, false).await?,
                 Ok(opened) => break opened,
             }
         };
-        let missing = head.len() as u64..object.size.min(opening.head_bytes);
-        if missing.is_empty() {
-            return Ok((object, head));
+        // What broke in the middle goes on from the byte reached, as a range of the version that is known now.
+        if let Err(error) = received {
+            self.pause(&mut pauses, error, landing.reached() > 0).await?;
+            self.finish(&landing, &opening.stage.into(), turn.priority, pauses).await?;
         }
-        let head = self.fetch(turn, &object, missing, &opening.stage.into(), head).await?;
-        Ok((object, head))
+        Ok((landing.object.clone(), landing.into_sink().into_bytes()))
     }
 
+    /// Asks for an object's head and receives it; also says how the latter went.
     async fn attempt_to_open(
         &self,
         opening: &Opening<'_>,
         attempt: u32,
-    ) -> Result<(Object, Vec<u8>), Error> {
+    ) -> Result<(Landing<Gather>, Result<(), Error>), Error> {
+        let wire = &self.shared.wire;
         let stage = opening.stage.into();
         let label = Label { stage, attempt, hedge: false, is_weights: false };
         let range = 0..opening.head_bytes;
-        let mut log = Log::new(&self.shared.wire.timeline, opening.key.into(), range, label);
-        let opened = self.request_head(opening).await;
-        let Opened { object, head } = match opened {
+        let mut log = Log::new(&wire.timeline, opening.key.into(), range, label);
+        let opened =
+            self.request_head(opening).await.and_then(|opened| opening.check(opened, wire));
+        let Opened { object, mut head } = match opened {
             Ok(opened) => opened,
             Err(error) => {
                 let failed = Err(error);
@@ -204,14 +217,11 @@ impl Reader {
                 return failed;
             }
         };
-        let mut bytes = Vec::new();
-        let gathered = self.gather(opening, &object, head, &mut bytes, &mut log).await;
-        log.conclude(&gathered);
-        match gathered {
-            // What broke in the middle goes on from the byte reached, as a range of the version that is known now.
-            Err(error) if !error.is_transient() => Err(error),
-            _ => Ok((object, bytes)),
-        }
+        let expected = 0..object.size.min(opening.head_bytes);
+        let landing = Landing::new(object, expected, Gather::default());
+        let received = wire.receive(&landing, 0, &mut *head, &mut log).await;
+        log.conclude(&received);
+        Ok((landing, received))
     }
 
     async fn request_head(&self, opening: &Opening<'_>) -> Result<Opened, Error> {
@@ -222,38 +232,6 @@ impl Reader {
             let object = store.locate(opening.key);
             Err(Error::Stalled { object, at: 0, after_s: patience.as_secs_f64() })
         })
-    }
-
-    async fn gather(
-        &self,
-        opening: &Opening<'_>,
-        object: &Object,
-        mut head: Chunks,
-        bytes: &mut Vec<u8>,
-        log: &mut Log<'_>,
-    ) -> Result<(), Error> {
-        let wire = &self.shared.wire;
-        let name = || wire.store.locate(opening.key);
-        let Object { size, .. } = *object;
-        if size > opening.size_limit {
-            return Err(Error::TooLarge { object: name(), size, limit: opening.size_limit });
-        }
-        let expected = size.min(opening.head_bytes);
-        let mut patience = Patience::new(wire.stall);
-        while (bytes.len() as u64) < expected {
-            let at = bytes.len() as u64;
-            let after_s = wire.stall.as_secs_f64();
-            let stalled = |_| Error::Stalled { object: name(), at, after_s };
-            let short = || Error::Short { object: name(), range: 0..expected, at };
-            let chunk = timeout_at(patience.deadline, head.next()).await.map_err(stalled)?;
-            let chunk = chunk.ok_or_else(short)??;
-            let wanted = chunk.len().min(usize::try_from(expected - at).unwrap_or(usize::MAX));
-            log.received(chunk.len() as u64, chunk.len() as u64);
-            bytes.extend_from_slice(&chunk[..wanted]);
-            wire.throttled(chunk.len()).await;
-            patience.received(chunk.len());
-        }
-        Ok(())
     }
 
     /// One attempt, and a second beside it if the first takes too long and the budget allows.
@@ -328,6 +306,16 @@ struct Opening<'a> {
     head_bytes: u64,
     /// A larger object is refused before it is read.
     size_limit: u64,
+}
+
+impl Opening<'_> {
+    fn check(&self, opened: Opened, wire: &Wire) -> Result<Opened, Error> {
+        let (size, limit) = (opened.object.size, self.size_limit);
+        if size > limit {
+            return Err(Error::TooLarge { object: wire.store.locate(self.key), size, limit });
+        }
+        Ok(opened)
+    }
 }
 
 /// How long to wait after each failed attempt, and when to give up.

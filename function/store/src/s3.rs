@@ -5,39 +5,31 @@
 //! be checked against a range. [`Reader`](crate::Reader) does what is needed.
 
 use std::ops::Range;
-use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use aws_config::BehaviorVersion;
 use aws_config::meta::region::RegionProviderChain;
 use aws_config::profile::ProfileFileRegionProvider;
 use aws_credential_types::Credentials;
+use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{
-    Region, RequestChecksumCalculation, ResponseChecksumValidation, SharedHttpClient,
-    StalledStreamProtectionConfig,
+    Region, RequestChecksumCalculation, ResponseChecksumValidation, StalledStreamProtectionConfig,
 };
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_s3::operation::get_object::{GetObjectError, GetObjectOutput};
-use aws_sdk_s3::primitives::ByteStream;
-use aws_smithy_http_client::Builder;
-use aws_smithy_http_client::tls::Provider;
-use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
-use aws_smithy_runtime_api::client::http::{
-    HttpClient, HttpConnectorSettings, SharedHttpConnector,
-};
+use aws_sdk_s3::operation::get_object::GetObjectError;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
-use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
-use futures_util::StreamExt;
-use futures_util::stream;
 
-use crate::error::chain;
-use crate::http::ContentRange;
-use crate::resolver::CachingResolver;
-use crate::settings::IDLE_CONNECTION;
-use crate::{Chunks, Error, Object, Opened, Settings, Store, Version};
+use crate::client::{self, Client as HttpClient};
+use crate::connector::{Connector, Handover};
+use crate::error::{chain, find, unanswered};
+use crate::http::{ContentRange, Received};
+use crate::{Body, Error, Object, Opened, Settings, Store, Version};
+
+/// The variables that may name a file of root certificates, the first of them first.
+const BUNDLES: [&str; 3] = ["AWS_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"];
 
 /// Where nobody names a region. S3 answers with the right one if it is wrong; asking the instance's metadata service
 /// instead would cost a start outside of AWS whole seconds.
@@ -54,15 +46,17 @@ pub struct S3 {
 impl S3 {
     /// A client with the default chain's credentials, which are looked for at the first request.
     pub async fn connect(bucket: &str, prefix: &str, settings: &Settings) -> Result<Self, Error> {
-        let shared = shared_config(settings).await;
+        let http = HttpClient::new(&BUNDLES);
+        let shared = shared_config(settings, Connector::new(http.clone())).await;
         let endpoint = settings.s3_endpoint.as_deref().or(shared.endpoint_url());
         let mut config = aws_sdk_s3::config::Builder::from(&shared);
         if let Some(endpoint) = endpoint {
             check_endpoint(endpoint)?;
             config = config.endpoint_url(endpoint).force_path_style(true);
         }
-        let plain = endpoint.is_some_and(|endpoint| endpoint.starts_with("http://"));
-        config = config.http_client(http_client(plain));
+        if !endpoint.is_some_and(|endpoint| endpoint.starts_with("http://")) {
+            http.prepare_tls();
+        }
         let region = shared.region().map_or(REGION.into(), ToString::to_string);
         let client = Client::from_conf(config.build());
         Ok(Self { client, bucket: bucket.into(), prefix: prefix.into(), region })
@@ -77,22 +71,28 @@ impl S3 {
         key: &str,
         range: &Range<u64>,
         version: Option<&Version>,
-    ) -> Result<(GetObjectOutput, ContentRange), Error> {
+    ) -> Result<Answer, Error> {
         let mut request = self.client.get_object().bucket(&self.bucket).key(self.full_key(key));
         request = request.range(format!("bytes={}-{}", range.start, range.end - 1));
         if let Some(Version::ETag(tag)) = version {
             request = request.if_match(tag);
         }
+        let handover = Handover::default();
+        let left = handover.clone();
+        let request =
+            request.customize().mutate_request(move |http| http.add_extension(left.clone()));
         let output =
             request.send().await.map_err(|error| self.failure(key, range, version, &error))?;
         let found = output.content_range().and_then(ContentRange::parse);
-        let Some(found) = found.filter(|found| found.start == range.start) else {
-            let found = output.content_range.clone();
+        let (Some(found), Some(body)) = (found.filter(|f| f.start == range.start), handover.take())
+        else {
+            let found = output.content_range;
             let object = self.locate(key);
             let status = if found.is_some() { 206 } else { 200 };
             return Err(Error::Range { object, range: range.clone(), status, found });
         };
-        Ok((output, found))
+        let version = output.e_tag.map_or(Version::Unknown, Version::ETag);
+        Ok(Answer { found, version, body })
     }
 
     fn failure(
@@ -104,7 +104,7 @@ impl S3 {
     ) -> Error {
         let object = self.locate(key);
         let Some(response) = error.raw_response() else {
-            return unanswered(object, error);
+            return no_answer(object, error);
         };
         let status = response.status().as_u16();
         let code = error.code().unwrap_or_default();
@@ -143,39 +143,33 @@ impl Store for S3 {
     }
 
     async fn open(&self, key: &str, head_bytes: u64) -> Result<Opened, Error> {
-        let (output, found) = self.get(key, &(0..head_bytes), None).await?;
-        let version = output.e_tag.clone().map_or(Version::Unknown, Version::ETag);
+        let Answer { found, version, body } = self.get(key, &(0..head_bytes), None).await?;
         let object = Object { key: key.into(), size: found.size, version };
-        Ok(Opened { object, head: chunks(output.body, self.locate(key)) })
+        Ok(Opened { object, head: Received::boxed(body, self.locate(key)) })
     }
 
-    async fn read(&self, object: &Object, range: Range<u64>) -> Result<Chunks, Error> {
-        let (output, found) = self.get(&object.key, &range, Some(&object.version)).await?;
-        let tag = output.e_tag.clone().map_or(Version::Unknown, Version::ETag);
-        if tag != object.version || found.size != object.size {
+    async fn read(&self, object: &Object, range: Range<u64>) -> Result<Box<dyn Body>, Error> {
+        let answer = self.get(&object.key, &range, Some(&object.version)).await?;
+        let Answer { found, version, body } = answer;
+        if version != object.version || found.size != object.size {
             return Err(Error::Changed {
                 object: self.locate(&object.key),
                 planned: format!("{} of {} bytes", object.version, object.size),
-                found: format!("{tag} of {} bytes", found.size),
+                found: format!("{version} of {} bytes", found.size),
             });
         }
-        Ok(chunks(output.body, self.locate(&object.key)))
+        Ok(Received::boxed(body, self.locate(&object.key)))
     }
 }
 
-fn chunks(body: ByteStream, object: String) -> Chunks {
-    let object: Arc<str> = object.into();
-    stream::unfold((body, object), |(mut body, object)| async move {
-        let chunk = body.next().await?.map_err(|error| Error::Connection {
-            object: object.to_string(),
-            reason: chain(&error),
-        });
-        Some((chunk, (body, object)))
-    })
-    .boxed()
+/// A range on its way.
+struct Answer {
+    found: ContentRange,
+    version: Version,
+    body: client::Body,
 }
 
-async fn shared_config(settings: &Settings) -> aws_config::SdkConfig {
+async fn shared_config(settings: &Settings, connector: Connector) -> aws_config::SdkConfig {
     let region = RegionProviderChain::first_try(
         aws_config::environment::EnvironmentVariableRegionProvider::new(),
     )
@@ -183,7 +177,7 @@ async fn shared_config(settings: &Settings) -> aws_config::SdkConfig {
     .or_else(Region::from_static(REGION));
     let loader = aws_config::defaults(BehaviorVersion::latest())
         .region(region)
-        .http_client(WhenAsked::default())
+        .http_client(connector)
         .retry_config(RetryConfig::disabled())
         .timeout_config(TimeoutConfig::disabled())
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
@@ -199,31 +193,6 @@ async fn shared_config(settings: &Settings) -> aws_config::SdkConfig {
     loader.load().await
 }
 
-/// The client that roles and tokens are asked with, made when that happens. Making it loads 150 root certificates, which
-/// is half of the way to the first request where keys are in the environment and S3 is near.
-#[derive(Debug, Default)]
-struct WhenAsked(OnceLock<SharedHttpClient>);
-
-impl HttpClient for WhenAsked {
-    fn http_connector(
-        &self,
-        settings: &HttpConnectorSettings,
-        components: &RuntimeComponents,
-    ) -> SharedHttpConnector {
-        self.0.get_or_init(|| http_client(false)).http_connector(settings, components)
-    }
-}
-
-/// Without TLS where none is spoken: loading the root certificates is most of what a TLS client costs at start.
-fn http_client(plain: bool) -> SharedHttpClient {
-    let builder = Builder::new().pool_idle_timeout(IDLE_CONNECTION);
-    if plain {
-        return builder.build_http();
-    }
-    let ring = Provider::Rustls(CryptoMode::Ring);
-    builder.tls_provider(ring).build_with_resolver(CachingResolver::default())
-}
-
 fn check_endpoint(endpoint: &str) -> Result<(), Error> {
     let refuse =
         |reason: String| Error::Setting { what: "the S3 endpoint", value: endpoint.into(), reason };
@@ -235,29 +204,19 @@ fn check_endpoint(endpoint: &str) -> Result<(), Error> {
 }
 
 /// No answer came: there were no credentials to ask with, or no connection to ask over.
-fn unanswered(object: String, error: &SdkError<GetObjectError, HttpResponse>) -> Error {
-    let reason = chain(error);
+fn no_answer(object: String, error: &SdkError<GetObjectError, HttpResponse>) -> Error {
     match error {
         SdkError::DispatchFailure(failure) if failure.is_io() || failure.is_timeout() => {
-            Error::Connection { object, reason }
+            unanswered(object, error)
         }
-        SdkError::TimeoutError(_) | SdkError::ResponseError(_) => {
-            Error::Connection { object, reason }
-        }
-        _ if is_about_credentials(error) => Error::Credentials { object, reason },
-        _ => Error::Connection { object, reason },
+        SdkError::TimeoutError(_) | SdkError::ResponseError(_) => unanswered(object, error),
+        _ if is_about_credentials(error) => Error::Credentials { object, reason: chain(error) },
+        _ => unanswered(object, error),
     }
 }
 
 fn is_about_credentials(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if error.is::<aws_credential_types::provider::error::CredentialsError>() {
-            return true;
-        }
-        cause = error.source();
-    }
-    chain(error).contains("identity")
+    find::<CredentialsError>(error).is_some() || chain(error).contains("identity")
 }
 
 /// `<Region>` of S3's error document, which is where it stands when the signature names a wrong one.

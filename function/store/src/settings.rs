@@ -1,5 +1,6 @@
 //! Everything that a store or a reader can be told, resolved once by the caller. Nothing here reads the environment;
-//! what the AWS default chain reads (credentials, profiles, region) is the exception, and is its business.
+//! what the AWS default chain reads (credentials, profiles, region) is the exception, and is its business; so are proxies and
+//! root certificates, which every client of a machine finds in the same variables.
 
 use std::time::Duration;
 
@@ -50,8 +51,7 @@ impl Default for Limits {
 /// open more connections than they save round trips.
 pub(crate) const URGENT_IN_FLIGHT: usize = 16;
 
-/// S3 closes idle connections after 5 to 20 s, hyper would keep them for 90: a pooled connection that the server has
-/// closed costs a failed request.
+/// S3 closes idle connections after 5 to 20 s: one that is found closed costs a round trip.
 pub(crate) const IDLE_CONNECTION: Duration = Duration::from_secs(4);
 
 /// Resolving a name and opening a connection, before the three-second rule of [`Limits::stall`] would call it a stall.

@@ -20,14 +20,14 @@ impl Throttle {
         Self { bytes_per_s: bytes_per_s.max(1), paid_until: Mutex::new(None) }
     }
 
-    pub(crate) async fn take(&self, bytes: usize) {
+    pub(crate) async fn take(&self, bytes: u64) {
         let due = self.account(Instant::now(), bytes);
         if due > Instant::now() + SLACK {
             tokio::time::sleep_until(due).await;
         }
     }
 
-    fn account(&self, now: Instant, bytes: usize) -> Instant {
+    fn account(&self, now: Instant, bytes: u64) -> Instant {
         let cost = Duration::from_secs_f64(bytes as f64 / self.bytes_per_s as f64);
         let mut paid_until = self.paid_until.lock().expect("no holder panics");
         let due = paid_until.map_or(now, |paid| paid.max(now)) + cost;

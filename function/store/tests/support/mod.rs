@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use firstlight_bucket::{Bucket, Faults, Running};
-use firstlight_store::{Limits, Location, Object, Priority, Reader, Settings, connect};
+use firstlight_store::{Gather, Limits, Location, Object, Priority, Reader, Settings, connect};
 use firstlight_timeline::Timeline;
 
 pub(crate) const BUCKET: &str = "models";
@@ -60,5 +60,7 @@ pub(crate) async fn fetch(
     range: std::ops::Range<u64>,
 ) -> Result<Vec<u8>, firstlight_store::Error> {
     let turn = reader.turn(Priority::Weights).await;
-    reader.fetch(turn, object, range, &Arc::from("test"), Vec::new()).await
+    let sink = Gather::after(Vec::new(), range.start);
+    let filled = reader.fetch(turn, object, range, &Arc::from("test"), sink).await;
+    filled.map(Gather::into_bytes)
 }

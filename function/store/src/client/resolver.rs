@@ -3,43 +3,38 @@
 //! spreads the load as AWS advises.
 
 use std::collections::HashMap;
+use std::io;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use aws_smithy_runtime_api::client::dns::{DnsFuture, ResolveDns, ResolveDnsError};
 use tokio::sync::OnceCell;
 use tokio::time::{Duration, Instant};
 
 /// S3 changes its answers every few seconds to move load around; a load takes about as long.
 const KEEP: Duration = Duration::from_secs(5);
 
-#[derive(Clone, Debug, Default)]
-pub(crate) struct CachingResolver {
-    answers: Arc<Mutex<HashMap<String, Arc<Answer>>>>,
-    turn: Arc<AtomicUsize>,
+#[derive(Default)]
+pub(super) struct Resolver {
+    answers: Mutex<HashMap<String, Arc<Answer>>>,
+    turn: AtomicUsize,
 }
 
-#[derive(Debug)]
 struct Answer {
     asked: Instant,
     addresses: OnceCell<Vec<IpAddr>>,
 }
 
-impl ResolveDns for CachingResolver {
-    fn resolve_dns<'a>(&'a self, name: &'a str) -> DnsFuture<'a> {
-        DnsFuture::new(async move {
-            let answer = self.answer(name);
-            let addresses = answer.addresses.get_or_try_init(|| look_up(name)).await?;
-            let mut addresses = addresses.clone();
-            let turn = self.turn.fetch_add(1, Ordering::Relaxed) % addresses.len().max(1);
-            addresses.rotate_left(turn);
-            Ok(addresses)
-        })
+impl Resolver {
+    /// The addresses of `name`, each time beginning with another one.
+    pub(super) async fn resolve(&self, name: &str) -> io::Result<Vec<IpAddr>> {
+        let answer = self.answer(name);
+        let mut addresses = answer.addresses.get_or_try_init(|| look_up(name)).await?.clone();
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed) % addresses.len().max(1);
+        addresses.rotate_left(turn);
+        Ok(addresses)
     }
-}
 
-impl CachingResolver {
     /// The answer that is being waited for or still fresh. A failed look-up leaves its cell empty: the next one asks.
     fn answer(&self, name: &str) -> Arc<Answer> {
         let mut answers = self.answers.lock().expect("no holder panics");
@@ -53,9 +48,8 @@ impl CachingResolver {
     }
 }
 
-async fn look_up(name: &str) -> Result<Vec<IpAddr>, ResolveDnsError> {
-    let found = tokio::net::lookup_host((name, 0)).await.map_err(ResolveDnsError::new)?;
-    Ok(found.map(|address| address.ip()).collect())
+async fn look_up(name: &str) -> io::Result<Vec<IpAddr>> {
+    Ok(tokio::net::lookup_host((name, 0)).await?.map(|address| address.ip()).collect())
 }
 
 #[cfg(test)]
@@ -64,9 +58,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_name_is_asked_for_once_and_its_addresses_take_turns() {
-        let resolver = CachingResolver::default();
+        let resolver = Resolver::default();
         let first = resolver.answer("localhost");
-        let found = resolver.resolve_dns("localhost").await.unwrap();
+        let found = resolver.resolve("localhost").await.unwrap();
         assert!(found.iter().all(IpAddr::is_loopback) && !found.is_empty());
         assert!(Arc::ptr_eq(&first, &resolver.answer("localhost")));
         first.addresses.get().expect("filled by the look-up above");
@@ -74,11 +68,11 @@ mod tests {
 
     #[tokio::test]
     async fn turns_rotate() {
-        let resolver = CachingResolver::default();
+        let resolver = Resolver::default();
         let addresses: Vec<IpAddr> = vec![[10, 0, 0, 1].into(), [10, 0, 0, 2].into()];
         resolver.answer("two").addresses.set(addresses.clone()).unwrap();
-        let first = resolver.resolve_dns("two").await.unwrap();
-        let second = resolver.resolve_dns("two").await.unwrap();
+        let first = resolver.resolve("two").await.unwrap();
+        let second = resolver.resolve("two").await.unwrap();
         assert_eq!(first, addresses);
         assert_eq!(second, [addresses[1], addresses[0]]);
     }
