@@ -8,6 +8,7 @@
 //!
 //! - [`arena`]: one reservation for all weights, cut into regions that are filled by whoever owns
 //!   them
+//! - [`resident`]: bytes of a mapped file, made resident before they are read
 //! - [`tensor`]: a filled region with a dtype and a shape
 //! - [`cpu`]: the operations, by `firstlight-kernels`
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
@@ -15,6 +16,7 @@
 
 pub mod arena;
 pub mod cpu;
+pub mod resident;
 pub mod tensor;
 
 #[cfg(test)]

@@ -137,7 +137,7 @@ const HUGE_PAGE_BYTES: usize = 2 << 20;
 
 /// The smallest page of the processors at hand. Where the kernel's are larger it refuses to
 /// populate, and pages fault in one by one.
-const SMALL_PAGE_BYTES: usize = 4096;
+pub(crate) const SMALL_PAGE_BYTES: usize = 4096;
 
 #[cfg(test)]
 mod tests {

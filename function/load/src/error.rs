@@ -31,6 +31,16 @@ pub enum Error {
         /// The checkpoint's full name.
         object: String,
     },
+    /// A mapped file ends before its header says, since it was truncated after that was read; or its disk fails.
+    #[error(
+        "`{object}` cannot be read from byte {at} on: it was truncated while it was being loaded, or its disk fails"
+    )]
+    Unreadable {
+        /// The file's full name.
+        object: String,
+        /// Where the piece begins that could not be read.
+        at: u64,
+    },
     /// The loading tasks ended without an answer: the runtime is being shut down.
     #[error("the load ended before {stage} was complete")]
     Cancelled {

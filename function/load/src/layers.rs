@@ -13,7 +13,7 @@ use firstlight_timeline::{At, Lane, Mark, Timeline};
 
 use crate::Error;
 use crate::checkpoint::Checkpoint;
-use crate::mapped;
+use crate::mapped::Mapped;
 use crate::stream::Stream;
 
 /// The tensors of one stage, complete and resident.
@@ -32,11 +32,11 @@ pub struct Layers {
 
 enum Source {
     Streamed(Stream),
-    Mapped(std::vec::IntoIter<Layer>),
+    Mapped(Mapped),
 }
 
 impl Layers {
-    /// Begins to carry out `plan`. Files of this machine are mapped; everything else is fetched, by tasks of the current
+    /// Begins to carry out `plan`. Files of this machine are mapped, and made resident by a thread; everything else is fetched, by tasks of the current
     /// tokio runtime. Dropping the iterator ends them.
     pub fn start(
         reader: &Reader,
@@ -45,12 +45,8 @@ impl Layers {
         priority: Priority,
         timeline: &Timeline,
     ) -> Result<Self, Error> {
-        let source = if let Some(layers) = mapped::layers(reader, checkpoint, &plan)? {
-            timeline.mark(Mark::FirstWeightByte);
-            timeline.mark(Mark::LastWeightByte);
-            timeline.mark(Mark::FirstLayerResident);
-            timeline.mark(Mark::LastLayerResident);
-            Source::Mapped(layers.into_iter())
+        let source = if let Some(mapped) = Mapped::start(reader, checkpoint, &plan, timeline)? {
+            Source::Mapped(mapped)
         } else {
             let objects = checkpoint.objects.clone();
             let stream = Stream::start(reader.clone(), objects, plan, priority, timeline)?;
@@ -73,7 +69,7 @@ impl Iterator for Layers {
         self.computing.end();
         let layer = match &mut self.source {
             Source::Streamed(stream) => stream.next_layer(),
-            Source::Mapped(layers) => layers.next().map(Ok),
+            Source::Mapped(mapped) => mapped.next_layer(),
         };
         if let Some(Ok(layer)) = &layer {
             self.computing.begin(&layer.stage);
