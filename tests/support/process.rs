@@ -64,6 +64,11 @@ impl Firstlight {
         self
     }
 
+    /// As it would be run, for who has something to do meanwhile.
+    pub(crate) fn into_command(self) -> Command {
+        self.command
+    }
+
     /// Runs it to its end; a run past the limit fails the test with all that it said.
     pub(crate) fn run(mut self) -> Finished {
         match run_within(&mut self.command, self.limit, &self.input) {

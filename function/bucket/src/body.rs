@@ -17,6 +17,7 @@ use crate::{
     journal::Entry,
     link::Pace,
     socket::{Ending, Hangup},
+    turnstile::Answering,
 };
 
 /// What hyper writes.
@@ -63,6 +64,9 @@ pub(crate) struct Course {
     pub(crate) pace: Pace,
     pub(crate) cut: Option<Cut>,
     pub(crate) entry: Arc<Entry>,
+    /// Held until all is out, where requests go in rounds.
+    #[expect(dead_code, reason = "it is there to be dropped")]
+    pub(crate) answering: Option<Answering>,
 }
 
 impl Course {

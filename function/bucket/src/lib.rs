@@ -10,6 +10,7 @@
 //! - [`Bucket`] (`server`): what a server is made of; starting and stopping it.
 //! - `socket`: a connection's socket, and how an answer ends it before its time.
 //! - `service`: one request from head to body.
+//! - `turnstile`: where it may have to wait for the others of its round: [`Turnstile`].
 //! - `request`: what it asks for. `journal`: what was asked and answered, [`RequestRecord`].
 //! - `fault`: what goes wrong, and when: [`Faults`], [`Requests`], [`Action`]. `refusal`: the
 //!   errors that faults give.
@@ -34,9 +35,11 @@ mod service;
 mod socket;
 #[cfg(feature = "tls")]
 pub mod tls;
+mod turnstile;
 
 pub use fault::{Action, Faults, Requests};
 pub use journal::{Counters, RequestRecord};
 pub use link::Link;
 pub use objects::Objects;
 pub use server::{Bucket, Builder, Running};
+pub use turnstile::Turnstile;

@@ -29,6 +29,7 @@ use crate::{
     s3::{Backend, Keys},
     service::{Connection, Shared},
     socket::{Hangup, Socket},
+    turnstile::Turnstile,
 };
 
 /// The embedded S3 server.
@@ -53,6 +54,7 @@ impl Bucket {
             objects: Objects::new(),
             link: Link::default(),
             faults: Faults::default(),
+            turnstile: None,
             access_key: "firstlight".to_owned(),
             secret_key: "firstlight-secret".to_owned(),
             region: "us-east-1".to_owned(),
@@ -71,6 +73,7 @@ pub struct Builder {
     objects: Objects,
     link: Link,
     faults: Faults,
+    turnstile: Option<Turnstile>,
     access_key: String,
     secret_key: String,
     region: String,
@@ -98,6 +101,12 @@ impl Builder {
     #[must_use]
     pub fn faults(self, faults: Faults) -> Self {
         Self { faults, ..self }
+    }
+
+    /// Where all requests wait.
+    #[must_use]
+    pub fn turnstile(self, turnstile: &Turnstile) -> Self {
+        Self { turnstile: Some(turnstile.clone()), ..self }
     }
 
     /// The one pair of keys it knows.
@@ -178,6 +187,7 @@ impl Builder {
             line: self.link.rate.map(Clock::new),
             objects: self.objects,
             faults: RwLock::new(Arc::new(self.faults)),
+            turnstile: self.turnstile,
             journal: Journal::new(),
             link: self.link,
             region: self.region,

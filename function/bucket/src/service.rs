@@ -24,12 +24,14 @@ use crate::{
     refusal,
     request::{Target, signed_region},
     socket::{Ending, Hangup},
+    turnstile::Turnstile,
 };
 
 /// What all connections share.
 pub(crate) struct Shared {
     pub(crate) objects: Objects,
     pub(crate) faults: RwLock<Arc<Faults>>,
+    pub(crate) turnstile: Option<Turnstile>,
     pub(crate) journal: Journal,
     pub(crate) link: Link,
     pub(crate) line: Option<Arc<Clock>>,
@@ -63,6 +65,10 @@ impl Connection {
         let (head, body) = request.into_parts();
         let target = Target::of(&head, &self.shared.objects);
         let entry = self.shared.journal.request(&target, self.number);
+        let answering = match &self.shared.turnstile {
+            Some(turnstile) => Some(turnstile.pass().await),
+            None => None,
+        };
         let faults = Arc::clone(&self.shared.faults.read().unwrap_or_else(PoisonError::into_inner));
         let action = faults.decide(&target);
         if let Some(Action::Replace(data)) = action {
@@ -75,7 +81,7 @@ impl Connection {
         wait_until(arrived + self.first_byte(action)).await;
         entry.answered(response.status());
         let (pace, cut) = (self.pace(action), self.cut(action, response.body()));
-        let course = |source| Course { source, piece: Bytes::new(), pace, cut, entry };
+        let course = |source| Course { source, piece: Bytes::new(), pace, cut, entry, answering };
         Ok(response.map(|body| Outgoing::new(course(body))))
     }
 

@@ -68,6 +68,10 @@ impl<'a> Log<'a> {
         self.bytes += bytes;
         self.timeline.count(Counter::BytesFetched, bytes);
         self.timeline.count(Counter::BytesTwice, bytes - fresh);
+        if self.is_weights {
+            // They come in chunks of the client's, and a sink copies them to their places.
+            self.timeline.count(Counter::BytesCopied, fresh);
+        }
     }
 
     /// Whether the range is one of weights.

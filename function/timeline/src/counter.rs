@@ -20,6 +20,8 @@ pub enum Counter {
     BytesFetched,
     /// Bytes received that had been received before: the price of retries and hedges.
     BytesTwice,
+    /// Bytes of weights copied from where they were received to where they are used.
+    BytesCopied,
     /// Bytes of weights that the first token needs: what the floor is computed from.
     WeightBytes,
     /// Tokens generated.
@@ -30,7 +32,7 @@ pub enum Counter {
 
 impl Counter {
     /// All counters.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Requests,
         Self::Retries,
         Self::Stalls,
@@ -38,6 +40,7 @@ impl Counter {
         Self::HedgesWon,
         Self::BytesFetched,
         Self::BytesTwice,
+        Self::BytesCopied,
         Self::WeightBytes,
         Self::Tokens,
         Self::PromptTokens,
@@ -54,6 +57,7 @@ impl Counter {
             Self::HedgesWon => "hedges won",
             Self::BytesFetched => "bytes fetched",
             Self::BytesTwice => "bytes twice",
+            Self::BytesCopied => "bytes copied",
             Self::WeightBytes => "weight bytes",
             Self::Tokens => "tokens",
             Self::PromptTokens => "prompt tokens",
@@ -61,7 +65,10 @@ impl Counter {
     }
 
     pub(crate) const fn is_bytes(self) -> bool {
-        matches!(self, Self::BytesFetched | Self::BytesTwice | Self::WeightBytes)
+        matches!(
+            self,
+            Self::BytesFetched | Self::BytesTwice | Self::BytesCopied | Self::WeightBytes
+        )
     }
 }
 
