@@ -143,6 +143,7 @@ impl Simd for Avx2 {
 
 /// [`Simd::sums`]: each step halves the vectors, adding halves of what both held.
 #[inline(always)]
+#[expect(clippy::many_single_char_names, reason = "eight vectors, and what becomes of each pair")]
 pub(super) unsafe fn sums([a, b, c, d, e, f, g, h]: &[__m256; 8]) -> [f32; 8] {
     let mut sums = [0.0; 8];
     avx2!({
