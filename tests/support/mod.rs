@@ -4,6 +4,9 @@
 //!
 //! - [`needs`]: a trial that says why it did not run, and that may not be missing on CI
 //! - [`registry`]: packages from the Python package index, fetched once, by hash
+//! - [`npm`]: the same from the registry of npm
+//! - [`published`]: tokenizers that somebody ships, from both; [`small`]: others, made from a seed
+//! - [`texts`]: texts that are hard on them; [`twins`]: ours and the library's, side by side
 //! - [`gguf`] -> [`stock_folder`]: a GGUF file to a folder as Hugging Face publishes them
 //! - [`smollm2`]: SmolLM2-135M-Instruct as such a folder
 //! - [`references`]: what its authors' code answers
@@ -18,15 +21,20 @@
 pub(crate) mod engine;
 pub(crate) mod gguf;
 pub(crate) mod needs;
+pub(crate) mod npm;
 pub(crate) mod process;
+pub(crate) mod published;
 pub(crate) mod random_model;
 pub(crate) mod references;
 pub(crate) mod registry;
 pub(crate) mod seaweedfs;
+pub(crate) mod small;
 pub(crate) mod smollm2;
 pub(crate) mod stock_folder;
+pub(crate) mod texts;
 #[cfg(target_os = "linux")]
 pub(crate) mod traced;
+pub(crate) mod twins;
 
 // They hang below the one file that the benches include by its path.
 pub(crate) use random_model::{checkpoint, once};

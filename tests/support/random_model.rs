@@ -302,11 +302,11 @@ fn fill(entry: &Entry, seed: u64, values: &mut Values) -> io::Result<()> {
 }
 
 /// splitmix64 (Steele, Lea, Flood 2014): one addition and two multiplications a draw.
-struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
     /// Every tensor has its own sequence, so that its values do not depend on the others.
-    fn new(seed: u64, name: &str) -> Self {
+    pub(crate) fn new(seed: u64, name: &str) -> Self {
         let mut random = Self(seed);
         for byte in name.bytes() {
             random.0 ^= u64::from(byte);
@@ -315,7 +315,7 @@ impl Random {
         random
     }
 
-    fn draw(&mut self) -> u64 {
+    pub(crate) fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -5,31 +5,64 @@
 //! because they are settings of a training or embedding pipeline, and a prompt that is cut in
 //! silence is a wrong prompt.
 //!
+//! Nearly all models have one of a few shapes of it, which run here: see [`pipeline`]. The others are
+//! run by the library `tokenizers`, which is also what exactness means: the same ids, the same text.
+//!
 //! Special tokens that are written out in a text, such as `<|im_end|>`, become their ids, as in
 //! transformers: chat templates rely on it, and the prompt belongs to whoever runs the model.
+
+mod added;
+mod bpe;
+mod byte_level;
+mod classes;
+mod decoder;
+mod hash;
+mod merges;
+mod normalizer;
+mod pattern;
+mod pipeline;
+mod post_processor;
+mod pre_tokenizer;
+mod scan;
+mod unknown;
+mod vocabulary;
+mod wordpiece;
 
 use std::fmt;
 use std::sync::Arc;
 
+use serde::de::IgnoredAny;
 use serde_json::Value;
 
+use self::pipeline::Pipeline;
 use crate::{Error, Result};
 
 /// The tokenizer of one model. A clone is another handle of the same one.
 #[derive(Clone)]
 pub struct Tokenizer {
-    inner: Arc<tokenizers::Tokenizer>,
+    runner: Arc<Runner>,
+}
+
+/// Who runs it. The answers are the same.
+enum Runner {
+    /// We do: it is one of the shapes that nearly all models have.
+    Pipeline(Box<Pipeline>),
+    /// The library does.
+    Library(Box<tokenizers::Tokenizer>),
 }
 
 impl Tokenizer {
-    /// Reads a `tokenizer.json`. This takes from milliseconds to a second, by the size of the
-    /// vocabulary.
+    /// Reads a `tokenizer.json`. This takes milliseconds, by the size of the vocabulary, and up to
+    /// a second where the library has to do it.
     pub fn parse(tokenizer_json: &[u8]) -> Result<Self> {
-        let mut inner = tokenizers::Tokenizer::from_bytes(tokenizer_json)
-            .map_err(|source| explain(tokenizer_json, source))?;
-        inner.with_padding(None);
-        inner.with_truncation(None).map_err(|source| Error::Tokenizer { source })?;
-        Ok(Self { inner: Arc::new(inner) })
+        let runner = match Pipeline::read(tokenizer_json) {
+            Ok(pipeline) => Runner::Pipeline(Box::new(pipeline)),
+            Err(unknown) => {
+                tracing::debug!(%unknown, "`tokenizer.json` is left to the tokenizer library");
+                Runner::Library(Box::new(library(tokenizer_json)?))
+            }
+        };
+        Ok(Self { runner: Arc::new(runner) })
     }
 
     /// The ids of `text`. `add_special` adds the tokens that the model expects around every text
@@ -38,59 +71,105 @@ impl Tokenizer {
         if text.len() > MAX_TEXT_BYTES {
             return Err(Error::TextTooLong { bytes: text.len(), limit_bytes: MAX_TEXT_BYTES });
         }
-        let encoding = self.inner.encode_fast(text, add_special);
-        encoding
-            .map(|encoding| encoding.get_ids().to_vec())
-            .map_err(|source| Error::Encode { source })
+        match &*self.runner {
+            Runner::Pipeline(pipeline) => Ok(pipeline.encode(text, add_special)),
+            Runner::Library(library) => library
+                .encode_fast(text, add_special)
+                .map(|encoding| encoding.get_ids().to_vec())
+                .map_err(|source| Error::Encode { source }),
+        }
     }
 
     /// The text of `ids` without special tokens. Bytes that are not UTF-8 become U+FFFD. Ids that
     /// the tokenizer does not have (models pad their vocabulary) have no text.
     pub fn decode(&self, ids: &[u32]) -> Result<String> {
-        self.inner.decode(ids, true).map_err(|source| Error::Decode { source })
+        match &*self.runner {
+            Runner::Pipeline(pipeline) => Ok(pipeline.decode(ids)),
+            Runner::Library(library) => {
+                library.decode(ids, true).map_err(|source| Error::Decode { source })
+            }
+        }
     }
 
     /// How many tokens there are, special and added ones included. The model's own vocabulary may
     /// be larger.
     #[must_use]
     pub fn vocabulary_size(&self) -> usize {
-        self.inner.get_vocab_size(true)
+        match &*self.runner {
+            Runner::Pipeline(pipeline) => pipeline.vocabulary_size(),
+            Runner::Library(library) => library.get_vocab_size(true),
+        }
     }
 
     /// The id of a token by its exact spelling in the vocabulary, as `<|im_end|>`.
     #[must_use]
     pub fn token_id(&self, token: &str) -> Option<u32> {
-        self.inner.token_to_id(token)
+        match &*self.runner {
+            Runner::Pipeline(pipeline) => pipeline.token_id(token),
+            Runner::Library(library) => library.token_to_id(token),
+        }
     }
 
     /// The spelling of a token in the vocabulary.
     #[must_use]
     pub fn token(&self, id: u32) -> Option<String> {
-        self.inner.id_to_token(id)
+        match &*self.runner {
+            Runner::Pipeline(pipeline) => pipeline.token(id).map(str::to_owned),
+            Runner::Library(library) => library.id_to_token(id),
+        }
     }
 
     /// Whether `id` is a special token: one that is never shown.
     #[must_use]
     pub fn is_special(&self, id: u32) -> bool {
-        let added = self.inner.get_added_vocabulary();
-        self.token(id).is_some_and(|token| added.is_special_token(&token))
+        match &*self.runner {
+            Runner::Pipeline(pipeline) => pipeline.is_special(id),
+            Runner::Library(library) => {
+                let added = library.get_added_vocabulary();
+                self.token(id).is_some_and(|token| added.is_special_token(&token))
+            }
+        }
     }
 
     /// The ids of all special tokens, ascending.
     #[must_use]
     pub fn special_ids(&self) -> Vec<u32> {
-        let added = self.inner.get_added_vocabulary().get_added_tokens_decoder();
-        let special = added.iter().filter(|(_, token)| token.special);
-        let mut ids: Vec<u32> = special.map(|(&id, _)| id).collect();
-        ids.sort_unstable();
-        ids
+        match &*self.runner {
+            Runner::Pipeline(pipeline) => pipeline.special_ids().to_vec(),
+            Runner::Library(library) => {
+                let added = library.get_added_vocabulary().get_added_tokens_decoder();
+                let special = added.iter().filter(|(_, token)| token.special);
+                let mut ids: Vec<u32> = special.map(|(&id, _)| id).collect();
+                ids.sort_unstable();
+                ids
+            }
+        }
     }
 }
 
 impl fmt::Debug for Tokenizer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Tokenizer({} tokens)", self.vocabulary_size())
+        let runner = match &*self.runner {
+            Runner::Pipeline(_) => "run here",
+            Runner::Library(_) => "run by the library",
+        };
+        write!(f, "Tokenizer({} tokens, {runner})", self.vocabulary_size())
     }
+}
+
+/// Has the library read the file, without what we leave out. It gets JSON and nothing else: it
+/// panics where a text ends inside of some of its parts.
+fn library(tokenizer_json: &[u8]) -> Result<tokenizers::Tokenizer> {
+    let is_text = std::str::from_utf8(tokenizer_json).is_ok();
+    if !is_text || serde_json::from_slice::<IgnoredAny>(tokenizer_json).is_err() {
+        serde_json::from_slice::<Value>(tokenizer_json)
+            .map_err(|source| Error::Json { file: "tokenizer.json", source })?;
+    }
+    let mut library = tokenizers::Tokenizer::from_bytes(tokenizer_json)
+        .map_err(|source| explain(tokenizer_json, source))?;
+    library.with_padding(None);
+    library.with_truncation(None).map_err(|source| Error::Tokenizer { source })?;
+    Ok(library)
 }
 
 /// Says what is wrong with a file that the library could not read. Only then is it parsed a second
