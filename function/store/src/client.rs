@@ -12,6 +12,8 @@ mod pool;
 mod proxy;
 mod resolver;
 mod target;
+#[cfg(test)]
+mod tests;
 mod tls;
 mod trust;
 

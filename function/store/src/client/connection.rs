@@ -89,13 +89,13 @@ impl Connection {
 
     /// Whether the other side has said nothing since the last answer: neither more than it should, nor farewell.
     pub(super) fn is_quiet(&self) -> bool {
-        let tcp = match &self.stream {
-            Stream::Plain(tcp) => tcp,
-            Stream::Tls(tls) => tls.socket(),
+        let (tcp, drained) = match &self.stream {
+            Stream::Plain(tcp) => (tcp, true),
+            Stream::Tls(tls) => (tls.socket(), tls.is_drained()),
         };
         let waiting = tcp.try_read(&mut [0]);
         let quiet = waiting.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
-        quiet && self.early().is_empty()
+        quiet && drained && self.early().is_empty()
     }
 }
 

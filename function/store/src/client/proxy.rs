@@ -32,7 +32,8 @@ impl Proxies {
         Self::resolve(|name| std::env::var(name).ok())
     }
 
-    fn resolve(variable: impl Fn(&str) -> Option<String>) -> io::Result<Self> {
+    /// The same, of variables that are found elsewhere.
+    pub(super) fn resolve(variable: impl Fn(&str) -> Option<String>) -> io::Result<Self> {
         let either = |name: &str| {
             let value = variable(&name.to_lowercase()).or_else(|| variable(name));
             value.filter(|value| !value.is_empty())

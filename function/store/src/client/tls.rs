@@ -83,6 +83,11 @@ impl Tls {
         Ok(tls)
     }
 
+    /// Whether nothing was received that nobody has taken.
+    pub(super) fn is_drained(&self) -> bool {
+        self.start == self.end && self.plain.is_empty()
+    }
+
     pub(super) fn socket(&self) -> &TcpStream {
         &self.tcp
     }

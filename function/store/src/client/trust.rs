@@ -26,6 +26,7 @@ const BUNDLES: [&str; 6] = [
 
 /// A configuration of TLS that is made once, when it is first needed.
 pub(crate) struct Trust {
+    /// Files and folders of certificates; the system's, where there are none.
     places: Vec<PathBuf>,
     config: OnceCell<Arc<ClientConfig>>,
 }
@@ -37,12 +38,11 @@ impl Trust {
         let named = variables
             .iter()
             .find_map(|name| std::env::var_os(name).filter(|value| !value.is_empty()));
-        let places = match named {
-            Some(paths) => std::env::split_paths(&paths).collect(),
-            None => {
-                BUNDLES.iter().map(PathBuf::from).filter(|path| path.exists()).take(1).collect()
-            }
-        };
+        Self::in_places(named.iter().flat_map(std::env::split_paths).collect())
+    }
+
+    /// The roots in these files and folders, or the system's.
+    pub(super) fn in_places(places: Vec<PathBuf>) -> Self {
         Self { places, config: OnceCell::new() }
     }
 
@@ -76,21 +76,18 @@ fn provider() -> CryptoProvider {
 }
 
 fn roots(places: &[PathBuf]) -> io::Result<RootCertStore> {
+    let system = BUNDLES.iter().map(PathBuf::from).find(|path| places.is_empty() && path.exists());
     let mut roots = RootCertStore::empty();
-    for file in places.iter().flat_map(|place| files(place)) {
-        let read = |error| {
-            io::Error::new(io::ErrorKind::NotFound, format!("`{}`: {error}", file.display()))
-        };
-        let pem = fs::read(&file).map_err(read)?;
+    for file in places.iter().chain(&system).flat_map(|place| files(place)) {
+        let name = file.display();
+        let pem = fs::read(&file).map_err(|error| {
+            io::Error::new(error.kind(), format!("root certificates: `{name}`: {error}"))
+        })?;
         // What is no certificate, or one of a kind that is not understood, vouches for nobody.
         roots.add_parsable_certificates(CertificateDer::pem_slice_iter(&pem).flatten());
     }
     if roots.is_empty() {
-        let places: Vec<_> = places.iter().map(|place| place.display().to_string()).collect();
-        return Err(invalid(format!(
-            "there are no root certificates in `{}`: SSL_CERT_FILE names a file of them",
-            places.join("`, `")
-        )));
+        return Err(invalid("there are no root certificates: SSL_CERT_FILE names a file of them"));
     }
     Ok(roots)
 }
