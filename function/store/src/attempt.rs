@@ -114,8 +114,9 @@ impl Wire {
         let mut log = Log::new(&self.timeline, key, landing.reached()..landing.range.end, label);
         let result = self.transfer(landing, &mut log).await;
         if result.is_ok() && is_weights {
-            let (first_byte, total) = log.latencies();
-            self.hedging.finished(log.bytes(), first_byte, total);
+            let (first_byte, body) = log.latencies();
+            self.hedging.first_byte(first_byte);
+            self.hedging.finished(log.bytes(), body);
         }
         log.conclude(&result);
         result
@@ -180,6 +181,11 @@ impl Wire {
     fn short<S>(&self, landing: &Landing<S>, at: u64) -> Error {
         let object = self.store.locate(&landing.object.key);
         Error::Short { object, range: landing.range.clone(), at }
+    }
+
+    /// What was late on its way.
+    pub(crate) fn slow<S: Sink>(&self, landing: &Landing<S>) -> Error {
+        Error::Slow { object: self.store.locate(&landing.object.key), at: landing.reached() }
     }
 
     fn stalled<S>(&self, landing: &Landing<S>, at: u64, after: Duration) -> Error {

@@ -148,6 +148,14 @@ pub enum Error {
         /// Seconds waited.
         after_s: f64,
     },
+    /// Bytes came, much slower than those of other requests.
+    #[error("`{object}`: much slower than others at byte {at}")]
+    Slow {
+        /// The object's full name.
+        object: String,
+        /// The byte reached.
+        at: u64,
+    },
     /// The connection could not be made, or broke.
     #[error("`{object}`: {reason}")]
     Connection {
@@ -215,7 +223,10 @@ impl Error {
     /// Whether another attempt may succeed.
     pub(crate) fn is_transient(&self) -> bool {
         match self {
-            Self::Short { .. } | Self::Stalled { .. } | Self::Connection { .. } => true,
+            Self::Short { .. }
+            | Self::Stalled { .. }
+            | Self::Slow { .. }
+            | Self::Connection { .. } => true,
             Self::Status { status, code, .. } => {
                 matches!(status, 408 | 425 | 429 | 500..=599) || code.starts_with("RequestTimeout")
             }

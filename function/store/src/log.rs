@@ -84,12 +84,23 @@ impl<'a> Log<'a> {
         self.bytes
     }
 
-    /// Until the first byte, and until now.
+    /// Since the request.
+    pub(crate) fn age(&self) -> Duration {
+        self.since(self.record().requested)
+    }
+
+    /// Until the first byte, and from there until now.
     pub(crate) fn latencies(&self) -> (Duration, Duration) {
-        let record = self.record.as_ref().expect("taken only at the end");
-        let since =
-            |at: At| Duration::from_nanos(at.as_ns().saturating_sub(record.requested.as_ns()));
-        (record.first_byte.map_or(Duration::ZERO, since), since(self.timeline.now()))
+        let body = self.record().first_byte.map_or(Duration::ZERO, |first| self.since(first));
+        (self.age().saturating_sub(body), body)
+    }
+
+    fn since(&self, at: At) -> Duration {
+        Duration::from_nanos(self.timeline.now().as_ns().saturating_sub(at.as_ns()))
+    }
+
+    fn record(&self) -> &FetchRecord {
+        self.record.as_ref().expect("taken only at the end")
     }
 
     /// The attempt ended by itself.

@@ -3,8 +3,8 @@
 //! A range waits for its turn (first come, first served: the order of the calls is the order on the wire), is asked
 //! for, and lands. An attempt that breaks is followed by one that goes on from the byte that was reached, after a
 //! jittered pause; one that yields nothing for [`Limits::stall`] counts as broken, and since its connection is closed
-//! with it, the next one runs on another. A range of weights that takes longer than nearly all before it is asked for a
-//! second time beside the first (see `hedge`), and the faster of the two wins.
+//! with it, the next one runs on another. A range that is far behind its peers (see `hedge`) is asked for a second time
+//! beside the first, and the faster of the two wins; the head of an object whose first byte is late is so too.
 
 use std::hash::{BuildHasher, RandomState};
 use std::ops::Range;
@@ -16,7 +16,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use firstlight_timeline::{Counter, Timeline};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::attempt::{Landing, Wire};
 use crate::hedge::Hedging;
@@ -32,6 +32,9 @@ const PAUSE_WHEN_THROTTLED: Duration = Duration::from_millis(400);
 /// Attempts at one range altogether, as a multiple of [`Limits::attempts`]: a server that gives one byte each time is
 /// not asked forever.
 const ATTEMPTS_WITH_PROGRESS: u32 = 16;
+
+/// How often what is in flight is looked at: a fraction of S3's first byte; sixteen ranges are 640 looks a second.
+const LOOK_AGAIN: Duration = Duration::from_millis(25);
 
 /// Which queue a range waits in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,7 +114,7 @@ impl Reader {
             let reader = self.clone();
             let opening =
                 Opening { key, stage: "connections", head_bytes: 1, size_limit: u64::MAX };
-            tokio::spawn(async move { drop(reader.attempt_to_open(&opening, 1).await) });
+            tokio::spawn(async move { drop(reader.request_head(&opening, 1, false).await) });
         }
     }
 
@@ -203,38 +206,80 @@ impl Reader {
         attempt: u32,
     ) -> Result<(Landing<Gather>, Result<(), Error>), Error> {
         let wire = &self.shared.wire;
-        let stage = opening.stage.into();
-        let label = Label { stage, attempt, hedge: false, is_weights: false };
-        let range = 0..opening.head_bytes;
-        let mut log = Log::new(&wire.timeline, opening.key.into(), range, label);
-        let opened =
-            self.request_head(opening).await.and_then(|opened| opening.check(opened, wire));
-        let Opened { object, mut head } = match opened {
-            Ok(opened) => opened,
-            Err(error) => {
-                let failed = Err(error);
-                log.conclude(&failed);
-                return failed;
-            }
-        };
+        let (Opened { object, mut head }, mut log) = self.race_heads(opening, attempt).await?;
         let expected = 0..object.size.min(opening.head_bytes);
         let landing = Landing::new(object, expected, Gather::default());
-        let received = wire.receive(&landing, 0, &mut *head, &mut log).await;
+        let received = tokio::select! {
+            biased;
+            received = wire.receive(&landing, 0, &mut *head, &mut log) => received,
+            // Goes on from the byte reached, over another connection.
+            () = self.until_late(&landing) => Err(wire.slow(&landing)),
+        };
         log.conclude(&received);
         Ok((landing, received))
     }
 
-    async fn request_head(&self, opening: &Opening<'_>) -> Result<Opened, Error> {
-        let Wire { store, stall, .. } = &self.shared.wire;
-        let patience = *stall + CONNECT;
-        let answer = timeout(patience, store.open(opening.key, opening.head_bytes)).await;
-        answer.unwrap_or_else(|_| {
-            let object = store.locate(opening.key);
-            Err(Error::Stalled { object, at: 0, after_s: patience.as_secs_f64() })
-        })
+    /// One request for a head, and a second beside it if the first is not answered when others are.
+    async fn race_heads(
+        &self,
+        opening: &Opening<'_>,
+        attempt: u32,
+    ) -> Result<(Opened, Log<'_>), Error> {
+        let Wire { hedging, timeline, .. } = &self.shared.wire;
+        hedging.request();
+        let mut first = pin!(self.request_head(opening, attempt, false));
+        tokio::select! {
+            biased;
+            done = &mut first => return done,
+            () = self.until_overdue() => {}
+        }
+        timeline.count(Counter::Hedges, 1);
+        let mut second = pin!(self.request_head(opening, attempt, true));
+        tokio::select! {
+            biased;
+            done = &mut first => if done.as_ref().is_err_and(Error::is_transient) {
+                second.await
+            } else {
+                done
+            },
+            done = &mut second => if done.is_err() { first.await } else {
+                timeline.count(Counter::HedgesWon, 1);
+                done
+            },
+        }
     }
 
-    /// One attempt, and a second beside it if the first takes too long and the budget allows.
+    async fn request_head(
+        &self,
+        opening: &Opening<'_>,
+        attempt: u32,
+        hedge: bool,
+    ) -> Result<(Opened, Log<'_>), Error> {
+        let wire = &self.shared.wire;
+        let stage = opening.stage.into();
+        let label = Label { stage, attempt, hedge, is_weights: false };
+        let range = 0..opening.head_bytes;
+        let mut log = Log::new(&wire.timeline, opening.key.into(), range, label);
+        let patience = wire.stall + CONNECT;
+        let answer = timeout(patience, wire.store.open(opening.key, opening.head_bytes)).await;
+        let opened = answer.unwrap_or_else(|_| {
+            let object = wire.store.locate(opening.key);
+            Err(Error::Stalled { object, at: 0, after_s: patience.as_secs_f64() })
+        });
+        match opened.and_then(|opened| opening.check(opened, wire)) {
+            Ok(opened) => {
+                wire.hedging.first_byte(log.age());
+                Ok((opened, log))
+            }
+            Err(error) => {
+                let failed = Err(error);
+                log.conclude(&failed);
+                failed
+            }
+        }
+    }
+
+    /// One attempt, and a second beside it if the first is late and the budget allows.
     async fn race<S: Sink>(
         &self,
         landing: &Landing<S>,
@@ -245,15 +290,12 @@ impl Reader {
         let Wire { hedging, timeline, .. } = &self.shared.wire;
         let is_weights = priority == Priority::Weights;
         let label = |hedge| Label { stage: Arc::clone(stage), attempt, hedge, is_weights };
-        let mut first = pin!(self.shared.wire.attempt(landing, label(false)));
-        if !is_weights {
-            return first.await;
-        }
         hedging.request();
+        let mut first = pin!(self.shared.wire.attempt(landing, label(false)));
         tokio::select! {
             biased;
             done = &mut first => return done,
-            () = self.patience(landing.range.end - landing.reached()) => {}
+            () = self.until_late(landing) => {}
         }
         timeline.count(Counter::Hedges, 1);
         let mut second = pin!(self.shared.wire.attempt(landing, label(true)));
@@ -266,21 +308,28 @@ impl Reader {
         Ok(())
     }
 
-    /// Returns when a hedge of `bytes` is due and paid for: never, where that does not happen.
-    async fn patience(&self, bytes: u64) {
-        const LOOK_AGAIN: Duration = Duration::from_millis(100);
+    /// Returns when a second attempt at what is missing is due and paid for: never, where that does not happen.
+    async fn until_late<S: Sink>(&self, landing: &Landing<S>) {
         let hedging = &self.shared.wire.hedging;
-        let started = tokio::time::Instant::now();
+        let (before, started) = (landing.reached(), Instant::now());
+        let mut watch = hedging.watch(landing.range.end - before);
         loop {
-            match hedging.patience(bytes) {
-                Some(patience) if started.elapsed() >= patience => {
-                    if hedging.spend() {
-                        return;
-                    }
-                    sleep(LOOK_AGAIN).await;
-                }
-                Some(patience) => sleep(patience.saturating_sub(started.elapsed())).await,
-                None => sleep(LOOK_AGAIN).await,
+            sleep(LOOK_AGAIN).await;
+            let is_late = watch.is_late(started.elapsed(), landing.reached() - before);
+            if is_late && hedging.spend() {
+                return;
+            }
+        }
+    }
+
+    /// Returns when a second request for a head is due and paid for.
+    async fn until_overdue(&self) {
+        let hedging = &self.shared.wire.hedging;
+        let started = Instant::now();
+        loop {
+            sleep(LOOK_AGAIN).await;
+            if hedging.is_overdue(started.elapsed()) && hedging.spend() {
+                return;
             }
         }
     }
