@@ -48,7 +48,6 @@ struct Budgets {
 #[serde(deny_unknown_fields)]
 struct Cost {
     requests: f64,
-    connections: f64,
     /// The request for the first weights is in this round.
     rounds_before_weights: f64,
     /// Bytes that were asked for more than once.
@@ -72,10 +71,9 @@ impl Cost {
         }
     }
 
-    fn figures(&self) -> [(&'static str, f64); 5] {
+    fn figures(&self) -> [(&'static str, f64); 4] {
         [
             ("requests", self.requests),
-            ("connections", self.connections),
             ("rounds before weights", self.rounds_before_weights),
             ("refetched bytes", self.refetched_bytes),
             ("copies a byte", self.copies_a_byte),
@@ -108,17 +106,12 @@ impl Start {
 
     fn cost(&self) -> Cost {
         let counted = |counter| self.report.counter(counter) as f64;
-        let counters = self.server.counters();
-        assert_eq!(
-            self.report.counter(Counter::Requests),
-            counters.requests,
-            "as both sides count"
-        );
+        let requests = self.server.counters().requests;
+        assert_eq!(self.report.counter(Counter::Requests), requests, "as both sides count");
         assert_eq!(self.report.counter(Counter::Retries), 0, "nothing goes wrong");
         assert_eq!(self.report.counter(Counter::BytesTwice), 0, "nothing goes wrong");
         Cost {
-            requests: counters.requests as f64,
-            connections: counters.connections as f64,
+            requests: requests as f64,
             rounds_before_weights: self.rounds_before_weights() as f64,
             refetched_bytes: refetched_bytes(&self.server.requests()) as f64,
             copies_a_byte: counted(Counter::BytesCopied) / counted(Counter::WeightBytes),
