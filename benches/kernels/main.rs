@@ -123,7 +123,7 @@ fn products(group: &mut Group<'_>, isa: Isa, model: &Model, rows: usize, weights
     let mut out = zeros(inner);
     group.measure(&name("gate and up"), Work::product(rows, hidden, 2 * inner), || {
         let [gate, up] = weights.next([inner, inner], hidden);
-        gated(isa, &x[..rows * hidden], gate, up, &mut out);
+        gated(isa, &x[..rows * hidden], (gate, None), (up, None), &mut out);
     });
     let mut out = zeros(hidden);
     group.measure(&name("down"), Work::product(rows, inner, hidden), || {
@@ -181,7 +181,7 @@ fn in_cache(group: &mut Group<'_>, isa: Isa, model: &Model) {
             &format!("rope, {rows} rows of {hidden}"),
             Work::cached(2 * rows * hidden),
             || {
-                rope(isa, &mut out, hidden, &floats[..model.head_dim / 2], 0);
+                rope(isa, &mut out, hidden, &floats[..rows * model.head_dim], model.head_dim);
             },
         );
         group.measure(

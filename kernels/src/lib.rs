@@ -63,6 +63,6 @@ pub use isa::Isa;
 pub use kv::{KvLayout, KvView};
 pub use linear::{Product, gated, linear, linear_add, linear_all};
 pub use norm::{rms_norm, rms_norm_in_place};
-pub use rope::rope;
+pub use rope::{rope, turns};
 pub use softmax::softmax;
 pub use threads::team::Team;

@@ -68,10 +68,16 @@ pub fn linear_add(
     region::run(isa, x, &mut [Target::new(&passes, out)]);
 }
 
-/// `out = silu(x gate^T) * (x up^T)`, as [`silu_mul`](crate::silu_mul) of the two, which must have
-/// the same shape.
-pub fn gated(isa: Isa, x: &[f32], gate: Matrix<'_>, up: Matrix<'_>, out: &mut [f32]) {
-    let passes = [Pass::new(gate, None, Then::Set), Pass::new(up, None, Then::Gate)];
+/// `out = silu(x gate^T + bias) * (x up^T + bias)`, as [`silu_mul`](crate::silu_mul) of the two,
+/// which must have the same shape.
+pub fn gated(
+    isa: Isa,
+    x: &[f32],
+    gate: (Matrix<'_>, Option<Elements<'_>>),
+    up: (Matrix<'_>, Option<Elements<'_>>),
+    out: &mut [f32],
+) {
+    let passes = [Pass::new(gate.0, gate.1, Then::Set), Pass::new(up.0, up.1, Then::Gate)];
     region::run(isa, x, &mut [Target::new(&passes, out)]);
 }
 

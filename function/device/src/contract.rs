@@ -9,7 +9,7 @@ use firstlight_kernels::reference::check::{Weights, assert_close, numbers};
 use firstlight_kernels::reference::{self, PlainCache};
 use firstlight_kernels::{Attend, Elements, Matrix};
 
-use crate::{DType, Device, Tensor};
+use crate::{DType, Device, Linear, Tensor};
 
 /// A device that takes its weights from the host.
 pub(crate) trait Upload: Device {
@@ -27,8 +27,8 @@ impl Upload for crate::Cpu {
 macro_rules! device_tests {
     ($devices:expr) => {
         $crate::contract::device_tests!(@each $devices,
-            activations_start_as_zeros, rows_can_shrink_and_grow, embed, rms_norm, linear, rope,
-            append_and_attention, silu_mul_and_add, copy_row_and_argmax
+            activations_start_as_zeros, rows_can_shrink_and_grow, embed, rms_norm, linear,
+            gated, rope, append_and_attention, copy_row_and_argmax
         );
     };
     (@each $devices:expr, $($check:ident),+) => {
@@ -91,27 +91,79 @@ fn widened(weights: &Weights) -> Vec<f32> {
     (0..elements.len()).map(|index| elements.get(index)).collect()
 }
 
+/// Rows, outputs and inputs of products.
+const PRODUCTS: [(usize, usize, usize); 6] =
+    [(1, 1, 1), (1, 65, 190), (2, 40, 64), (5, 65, 190), (33, 1, 1), (33, 65, 190)];
+
+/// Alone, added to what was there, and beside another product of the same rows.
 pub(crate) fn linear<D: Upload>(device: &D) {
-    for rows in [1, 2, 5, 33] {
-        for (outputs, inputs) in [(1, 1), (40, 64), (65, 190)] {
-            let [_, _, activations] = Weights::all(&numbers(rows * inputs, 1, 1.0));
-            let values = widened(&activations); // exact for processors that multiply bf16
-            let biases = Weights::all(&numbers(outputs, 3, 1.0));
-            let weights = Weights::all(&numbers(outputs * inputs, 2, 0.2));
-            for (weights, biases) in weights.iter().zip(&biases) {
-                let x = matrix(device, &values, inputs);
-                let weight = device.upload(&tensor(weights, &[outputs, inputs]));
-                let bias = device.upload(&tensor(biases, &[outputs]));
-                for bias in [None, Some((&bias, biases.elements()))] {
-                    let mut out = device.activations(rows, outputs).unwrap();
-                    device.linear(&x, &weight, bias.map(|bias| bias.0), &mut out).unwrap();
-                    let plain = Matrix::new(weights.elements(), outputs, inputs);
-                    let expected = reference::linear(&values, rows, plain, bias.map(|bias| bias.1));
-                    assert_close(&device.read(&out).unwrap(), &expected, 3e-6, "linear");
-                }
+    for (rows, outputs, inputs) in PRODUCTS {
+        let values = exact(rows * inputs);
+        let biases = Weights::all(&numbers(outputs, 3, 1.0));
+        for (weights, biases) in
+            Weights::all(&numbers(outputs * inputs, 2, 0.2)).iter().zip(&biases)
+        {
+            let x = matrix(device, &values, inputs);
+            let weight = &device.upload(&tensor(weights, &[outputs, inputs]));
+            let uploaded = device.upload(&tensor(biases, &[outputs]));
+            let plain = Matrix::new(weights.elements(), outputs, inputs);
+            let mut both = [false, true].map(|with| {
+                let bias = with.then_some(&uploaded);
+                let plain_bias = with.then_some(biases.elements());
+                let expected = reference::linear(&values, rows, plain, plain_bias);
+                let mut out = device.activations(rows, outputs).unwrap();
+                device.linear(&x, Linear { weight, bias }, &mut out).unwrap();
+                assert_close(&device.read(&out).unwrap(), &expected, 3e-6, "linear");
+
+                let before = numbers(rows * outputs, 4, 1.0);
+                out = matrix(device, &before, outputs);
+                device.linear_add(&x, Linear { weight, bias }, &mut out).unwrap();
+                let sums = expected.iter().zip(&before);
+                let sums: Vec<_> = sums.map(|(product, &x)| product + f64::from(x)).collect();
+                assert_close(&device.read(&out).unwrap(), &sums, 3e-6, "linear_add");
+                (Linear { weight, bias }, out, expected)
+            });
+            let [(by, out, _), (other, other_out, _)] = &mut both;
+            let by = Linear { ..*by };
+            let other = Linear { ..*other };
+            device.linear_all(&x, &mut [(by, out), (other, other_out)]).unwrap();
+            for (_, out, expected) in &both {
+                assert_close(&device.read(out).unwrap(), expected, 3e-6, "linear_all");
             }
         }
     }
+}
+
+pub(crate) fn gated<D: Upload>(device: &D) {
+    for (rows, outputs, inputs) in PRODUCTS {
+        let values = exact(rows * inputs);
+        let x = matrix(device, &values, inputs);
+        let gates = Weights::all(&numbers(outputs * inputs, 1, 0.5));
+        let ups = Weights::all(&numbers(outputs * inputs, 2, 0.2));
+        let biases = Weights::all(&numbers(outputs, 3, 1.0));
+        for ((gate, up), bias) in gates.iter().zip(&ups).zip(&biases) {
+            let product = |weights: &Weights, bias| {
+                let plain = Matrix::new(weights.elements(), outputs, inputs);
+                reference::linear(&values, rows, plain, bias)
+            };
+            let gates = product(gate, Some(bias.elements()));
+            let silu = |x: f64| x / (1.0 + (-x).exp());
+            let both = gates.into_iter().zip(product(up, None));
+            let expected: Vec<_> = both.map(|(gate, up)| silu(gate) * up).collect();
+            let [gate, up] = [gate, up].map(|w| device.upload(&tensor(w, &[outputs, inputs])));
+            let bias = device.upload(&tensor(bias, &[outputs]));
+            let gate = Linear { weight: &gate, bias: Some(&bias) };
+            let mut out = device.activations(rows, outputs).unwrap();
+            device.gated(&x, gate, Linear { weight: &up, bias: None }, &mut out).unwrap();
+            assert_close(&device.read(&out).unwrap(), &expected, 6e-6, "gated");
+        }
+    }
+}
+
+/// Numbers that processors which multiply bf16 do not round.
+fn exact(count: usize) -> Vec<f32> {
+    let [_, _, rounded] = Weights::all(&numbers(count, 1, 1.0));
+    widened(&rounded)
 }
 
 pub(crate) fn rope<D: Upload>(device: &D) {
@@ -121,7 +173,9 @@ pub(crate) fn rope<D: Upload>(device: &D) {
         let columns = 3 * head_dim;
         let values = numbers(4 * columns, 1, 2.0);
         let mut x = matrix(device, &values, columns);
-        device.rope(&mut x, &frequencies, 1234).unwrap();
+        let mut turns = device.activations(4, head_dim).unwrap();
+        device.turns(&frequencies, 1234, &mut turns).unwrap();
+        device.rope(&mut x, &turns).unwrap();
         let expected = reference::rope(&values, columns, &frequencies, 1234);
         assert_close(&device.read(&x).unwrap(), &expected, 2e-6, "rope");
     }
@@ -164,18 +218,6 @@ pub(crate) fn append_and_attention<D: Upload>(device: &D) {
             }
         }
     }
-}
-
-pub(crate) fn silu_mul_and_add<D: Upload>(device: &D) {
-    let (gates, ups) = (numbers(5 * 77, 1, 9.0), numbers(5 * 77, 2, 2.0));
-    let mut gate = matrix(device, &gates, 77);
-    let up = matrix(device, &ups, 77);
-    device.silu_mul(&mut gate, &up).unwrap();
-    let mut expected = reference::silu_mul(&gates, &ups);
-    assert_close(&device.read(&gate).unwrap(), &expected, 2e-6, "silu_mul");
-    device.add(&mut gate, &up).unwrap();
-    expected.iter_mut().zip(&ups).for_each(|(expected, &up)| *expected += f64::from(up));
-    assert_close(&device.read(&gate).unwrap(), &expected, 2e-6, "add");
 }
 
 pub(crate) fn copy_row_and_argmax<D: Upload>(device: &D) {

@@ -6,11 +6,11 @@
 mod activations;
 mod kv_cache;
 
-use firstlight_kernels::{self as kernels, Attend, Isa, Matrix};
+use firstlight_kernels::{self as kernels, Attend, Elements, Isa, Matrix, Product};
 
 pub use self::activations::Activations;
 pub use self::kv_cache::KvCache;
-use crate::{Device, Error, Tensor};
+use crate::{Device, Error, Linear, Tensor};
 
 /// The processor that runs this program, with the fastest of its instruction sets.
 #[derive(Clone, Copy, Debug)]
@@ -102,27 +102,66 @@ impl Device for Cpu {
     fn linear(
         &self,
         x: &Activations,
-        weight: &Tensor,
-        bias: Option<&Tensor>,
+        by: Linear<'_, Tensor>,
         out: &mut Activations,
     ) -> Result<(), Error> {
-        let (outputs, inputs) = matrix_shape(weight);
-        assert_eq!(x.shape().1, inputs, "columns of the rows to multiply");
-        assert_eq!(out.shape(), (x.shape().0, outputs), "shape of the product");
-        let matrix = Matrix::new(weight.elements(), outputs, inputs);
-        let bias = bias.map(Tensor::elements);
+        let (matrix, bias) = weights(x, &by, out);
         kernels::linear(self.isa, x.as_slice(), matrix, bias, out.as_mut_slice());
         Ok(())
     }
 
-    fn rope(
+    fn linear_all(
         &self,
-        x: &mut Activations,
+        x: &Activations,
+        products: &mut [(Linear<'_, Tensor>, &mut Activations)],
+    ) -> Result<(), Error> {
+        let products = products.iter_mut().map(|(by, out)| {
+            let (weight, bias) = weights(x, by, out);
+            Product { weight, bias, out: out.as_mut_slice() }
+        });
+        let mut products: Vec<_> = products.collect();
+        kernels::linear_all(self.isa, x.as_slice(), &mut products);
+        Ok(())
+    }
+
+    fn linear_add(
+        &self,
+        x: &Activations,
+        by: Linear<'_, Tensor>,
+        out: &mut Activations,
+    ) -> Result<(), Error> {
+        let (matrix, bias) = weights(x, &by, out);
+        kernels::linear_add(self.isa, x.as_slice(), matrix, bias, out.as_mut_slice());
+        Ok(())
+    }
+
+    fn gated(
+        &self,
+        x: &Activations,
+        gate: Linear<'_, Tensor>,
+        up: Linear<'_, Tensor>,
+        out: &mut Activations,
+    ) -> Result<(), Error> {
+        let (gate, up) = (weights(x, &gate, out), weights(x, &up, out));
+        kernels::gated(self.isa, x.as_slice(), gate, up, out.as_mut_slice());
+        Ok(())
+    }
+
+    fn turns(
+        &self,
         inverse_frequencies: &[f32],
         first_position: usize,
+        out: &mut Activations,
     ) -> Result<(), Error> {
-        let (_, columns) = x.shape();
-        kernels::rope(self.isa, x.as_mut_slice(), columns, inverse_frequencies, first_position);
+        assert_eq!(out.shape().1, 2 * inverse_frequencies.len(), "columns of the turns");
+        kernels::turns(inverse_frequencies, first_position, out.as_mut_slice());
+        Ok(())
+    }
+
+    fn rope(&self, x: &mut Activations, turns: &Activations) -> Result<(), Error> {
+        let ((rows, columns), (turned_rows, head_dim)) = (x.shape(), turns.shape());
+        assert_eq!(rows, turned_rows, "rows of the turns");
+        kernels::rope(self.isa, x.as_mut_slice(), columns, turns.as_slice(), head_dim);
         Ok(())
     }
 
@@ -154,18 +193,6 @@ impl Device for Cpu {
         Ok(())
     }
 
-    fn silu_mul(&self, gate: &mut Activations, up: &Activations) -> Result<(), Error> {
-        assert_eq!(gate.shape(), up.shape(), "shapes of gate and up");
-        kernels::silu_mul(self.isa, gate.as_mut_slice(), up.as_slice());
-        Ok(())
-    }
-
-    fn add(&self, x: &mut Activations, y: &Activations) -> Result<(), Error> {
-        assert_eq!(x.shape(), y.shape(), "shapes of the two summands");
-        kernels::add(x.as_mut_slice(), y.as_slice());
-        Ok(())
-    }
-
     fn copy_row(&self, x: &Activations, row: usize, out: &mut Activations) -> Result<(), Error> {
         let (rows, columns) = x.shape();
         assert!(row < rows, "row {row} of {rows}");
@@ -192,6 +219,19 @@ fn matrix_shape(tensor: &Tensor) -> (usize, usize) {
         [rows, columns] => (rows, columns),
         ref shape => panic!("a matrix has two axes, not `{shape:?}`"),
     }
+}
+
+/// What `by` is to the kernels, if it makes `out` of `x`.
+fn weights<'a>(
+    x: &Activations,
+    by: &Linear<'a, Tensor>,
+    out: &Activations,
+) -> (Matrix<'a>, Option<Elements<'a>>) {
+    let (outputs, inputs) = matrix_shape(by.weight);
+    assert_eq!(x.shape().1, inputs, "columns of the rows to multiply");
+    assert_eq!(out.shape(), (x.shape().0, outputs), "shape of the product");
+    let matrix = Matrix::new(by.weight.elements(), outputs, inputs);
+    (matrix, by.bias.map(Tensor::elements))
 }
 
 fn check_norm(x: &Activations, weight: &Tensor) {
@@ -242,6 +282,8 @@ mod tests {
     fn a_product_of_another_shape_panics() {
         let cpu = Cpu::new();
         let x = cpu.activations(2, 3).unwrap();
-        cpu.linear(&x, &table(4, 3), None, &mut cpu.activations(1, 8).unwrap()).unwrap();
+        let weight = &table(4, 3);
+        let by = Linear { weight, bias: None };
+        cpu.linear(&x, by, &mut cpu.activations(1, 8).unwrap()).unwrap();
     }
 }

@@ -28,8 +28,17 @@ mod mapping;
 pub use arena::{Arena, Region};
 pub use cpu::Cpu;
 pub use error::Error;
-pub use firstlight_kernels::Isa;
+pub use firstlight_kernels::{Isa, Team};
 pub use tensor::{DType, Tensor};
+
+/// `x weight^T + bias`, to be done.
+#[derive(Debug)]
+pub struct Linear<'a, T> {
+    /// `(outputs, inputs)`
+    pub weight: &'a T,
+    /// `(outputs)`
+    pub bias: Option<&'a T>,
+}
 
 /// The operations of a decoder on one processor, executed in the order in which they are called.
 ///
@@ -87,25 +96,55 @@ pub trait Device {
         eps: f32,
     ) -> Result<(), Error>;
 
-    /// `out = x weight^T + bias`: x `(rows, inputs)`, weight `(outputs, inputs)`, bias `(outputs)`,
-    /// out `(rows, outputs)`.
+    /// `out = x weight^T + bias`: x `(rows, inputs)`, out `(rows, outputs)`.
     fn linear(
         &self,
         x: &Self::Activations,
-        weight: &Self::Tensor,
-        bias: Option<&Self::Tensor>,
+        by: Linear<'_, Self::Tensor>,
         out: &mut Self::Activations,
     ) -> Result<(), Error>;
 
-    /// Rotary embedding (Su et al., 2021) in the half-split layout of the checkpoints: in each head
-    /// of `2 * inverse_frequencies.len()` columns, columns `i` and `i + head_dim / 2` turn by
-    /// `position * inverse_frequencies[i]`. Row `r` is at `first_position + r`.
-    fn rope(
+    /// Each pair's [`Device::linear`] of the same rows: the queries, keys and values of a layer in
+    /// one launch.
+    fn linear_all(
         &self,
-        x: &mut Self::Activations,
+        x: &Self::Activations,
+        products: &mut [(Linear<'_, Self::Tensor>, &mut Self::Activations)],
+    ) -> Result<(), Error>;
+
+    /// `out += x weight^T + bias`: what a branch adds to the residual stream. x `(rows, inputs)`,
+    /// out `(rows, outputs)`.
+    fn linear_add(
+        &self,
+        x: &Self::Activations,
+        by: Linear<'_, Self::Tensor>,
+        out: &mut Self::Activations,
+    ) -> Result<(), Error>;
+
+    /// `SwiGLU` (Shazeer, 2020): `out = silu(gate(x)) * up(x)`, with both weights `(outputs, inputs)`,
+    /// x `(rows, inputs)`, out `(rows, outputs)`.
+    fn gated(
+        &self,
+        x: &Self::Activations,
+        gate: Linear<'_, Self::Tensor>,
+        up: Linear<'_, Self::Tensor>,
+        out: &mut Self::Activations,
+    ) -> Result<(), Error>;
+
+    /// Cosines, then sines, of the angles by which the pairs of a head turn at each position from
+    /// `first_position` on: `position * inverse_frequencies[i]`. Out `(rows, head_dim)`; the same
+    /// for all layers.
+    fn turns(
+        &self,
         inverse_frequencies: &[f32],
         first_position: usize,
+        out: &mut Self::Activations,
     ) -> Result<(), Error>;
+
+    /// Rotary embedding (Su et al., 2021) in the half-split layout of the checkpoints: in each head,
+    /// columns `i` and `i + head_dim / 2` turn by angle `i` of their row. x `(rows, n * head_dim)`,
+    /// [`turns`](Device::turns) `(rows, head_dim)`.
+    fn rope(&self, x: &mut Self::Activations, turns: &Self::Activations) -> Result<(), Error>;
 
     /// Puts `rows` new positions behind those that the cache holds: keys and values `(rows,
     /// kv_heads * head_dim)`. More than the capacity panics.
@@ -127,12 +166,6 @@ pub trait Device {
         window: Option<usize>,
         out: &mut Self::Activations,
     ) -> Result<(), Error>;
-
-    /// `gate = silu(gate) * up` (Shazeer, 2020), element by element.
-    fn silu_mul(&self, gate: &mut Self::Activations, up: &Self::Activations) -> Result<(), Error>;
-
-    /// `x += y`, element by element.
-    fn add(&self, x: &mut Self::Activations, y: &Self::Activations) -> Result<(), Error>;
 
     /// Copies row `row` of `x` to the only row of `out`.
     fn copy_row(

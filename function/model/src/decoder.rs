@@ -7,7 +7,7 @@
 //! one chunk. A chunk sees the keys and values of the chunks before it through the cache, so the
 //! result does not depend on the size of the chunks.
 
-use firstlight_device::Device;
+use firstlight_device::{Device, Linear};
 
 use crate::{
     Error, Group, PromptRows, Spec, StageOrder,
@@ -39,6 +39,7 @@ pub struct Decoder<D: Device, I> {
     weights: Weights<D::Tensor, I>,
     caches: Vec<D::KvCache>,     // one a layer
     hidden: Vec<D::Activations>, // one a chunk, (rows, hidden_size)
+    turns: Vec<D::Activations>,  // one a chunk, (rows, head_dim)
     scratch: Scratch<D>,
     last: LastRow<D>,
     /// Positions that all caches hold.
@@ -71,6 +72,7 @@ impl<D: Device, I> Decoder<D, I> {
             weights: Weights::new(&spec, order, groups),
             caches: (0..spec.layers).map(cache).collect::<Result<_, _>>()?,
             hidden: Vec::new(),
+            turns: Vec::new(),
             scratch: Scratch::new(&device, &spec, chunk_rows)?,
             last: LastRow {
                 hidden: device.activations(1, spec.hidden_size)?,
@@ -164,6 +166,7 @@ where
     /// The residual stream of all rows, through all layers.
     fn run(&mut self, ids: &[u32]) -> Result<(), Error> {
         self.embed(ids)?;
+        self.turn(ids.len())?;
         for layer in 0..self.spec.layers {
             self.run_layer(layer, ids.len())?;
         }
@@ -183,6 +186,21 @@ where
         Ok(())
     }
 
+    /// The angles of all positions of the pass, which all layers share.
+    fn turn(&mut self, rows: usize) -> Result<(), Error> {
+        let Settings { chunk_rows, .. } = self.settings;
+        for before in (0..rows).step_by(chunk_rows) {
+            let chunk = before / chunk_rows;
+            if chunk == self.turns.len() {
+                self.turns.push(self.device.activations(chunk_rows, self.spec.head_dim)?);
+            }
+            let turns = &mut self.turns[chunk];
+            self.device.set_rows(turns, chunk_rows.min(rows - before));
+            self.device.turns(&self.inverse_frequencies, self.position + before, turns)?;
+        }
+        Ok(())
+    }
+
     fn run_layer(&mut self, layer: usize, rows: usize) -> Result<(), Error> {
         let weights = self.weights.layer(&self.spec, layer)?;
         let chunk_rows = self.settings.chunk_rows;
@@ -192,9 +210,8 @@ where
             let pass = Pass {
                 device: &self.device,
                 spec: &self.spec,
-                inverse_frequencies: &self.inverse_frequencies,
+                turns: &self.turns[chunk],
                 window: self.spec.windows[layer],
-                position: self.position + before,
             };
             weights.forward(&pass, x, &mut self.caches[layer], &mut self.scratch)?;
         }
@@ -208,7 +225,8 @@ where
         let chunk = &self.hidden[row / self.settings.chunk_rows];
         device.copy_row(chunk, row % self.settings.chunk_rows, &mut last.hidden)?;
         device.rms_norm(&last.hidden, norm, self.spec.rms_norm_eps, &mut last.normed)?;
-        device.linear(&last.normed, output, None, &mut last.logits)?; // (1, vocab_size)
+        let output = Linear { weight: output, bias: None };
+        device.linear(&last.normed, output, &mut last.logits)?; // (1, vocab_size)
         Ok(device.read(&last.logits)?)
     }
 }

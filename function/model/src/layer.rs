@@ -7,7 +7,7 @@
 //!
 //! The keys and values of earlier positions come from the cache of the layer.
 
-use firstlight_device::{Device, Error};
+use firstlight_device::{self as device, Device, Error};
 
 use crate::Spec;
 
@@ -33,47 +33,44 @@ struct Linear<T> {
 }
 
 /// What a chunk of rows takes through the layers, besides itself.
-pub(crate) struct Pass<'a, D> {
+pub(crate) struct Pass<'a, D: Device> {
     pub(crate) device: &'a D,
     pub(crate) spec: &'a Spec,
-    pub(crate) inverse_frequencies: &'a [f32], // (head_dim / 2)
+    /// Of the positions of the chunk.
+    pub(crate) turns: &'a D::Activations, // (rows, head_dim)
     /// Of the layer that the chunk is in.
     pub(crate) window: Option<usize>,
-    /// Of the first row.
-    pub(crate) position: usize,
 }
 
 /// The intermediate results of one layer on one chunk: allocated once, used by all layers.
 ///
-/// They take `4 * chunk_rows * (hidden_size + 2 * (query_size + kv_size + intermediate_size))`
-/// bytes: 48 MB for 512 rows of Llama 3.2 1B.
+/// They take `4 * chunk_rows * (hidden_size + 2 * (query_size + kv_size) + intermediate_size)`
+/// bytes: 31 MB for 512 rows of Llama 3.2 1B.
 pub(crate) struct Scratch<D: Device> {
-    /// What a branch reads of the residual stream, and what it adds to it.
-    branch: D::Activations, // (rows, hidden_size)
+    /// What a branch reads of the residual stream.
+    normed: D::Activations, // (rows, hidden_size)
     queries: D::Activations,  // (rows, heads * head_dim)
     keys: D::Activations,     // (rows, kv_heads * head_dim)
     values: D::Activations,   // (rows, kv_heads * head_dim)
     attended: D::Activations, // (rows, heads * head_dim)
-    gate: D::Activations,     // (rows, intermediate_size)
-    up: D::Activations,       // (rows, intermediate_size)
+    gated: D::Activations,    // (rows, intermediate_size)
 }
 
 impl<D: Device> Scratch<D> {
     pub(crate) fn new(device: &D, spec: &Spec, rows: usize) -> Result<Self, Error> {
         Ok(Self {
-            branch: device.activations(rows, spec.hidden_size)?,
+            normed: device.activations(rows, spec.hidden_size)?,
             queries: device.activations(rows, spec.query_size())?,
             keys: device.activations(rows, spec.kv_size())?,
             values: device.activations(rows, spec.kv_size())?,
             attended: device.activations(rows, spec.query_size())?,
-            gate: device.activations(rows, spec.intermediate_size)?,
-            up: device.activations(rows, spec.intermediate_size)?,
+            gated: device.activations(rows, spec.intermediate_size)?,
         })
     }
 
     pub(crate) fn set_rows(&mut self, device: &D, rows: usize) {
-        let Self { branch, queries, keys, values, attended, gate, up } = self;
-        for activations in [branch, queries, keys, values, attended, gate, up] {
+        let Self { normed, queries, keys, values, attended, gated } = self;
+        for activations in [normed, queries, keys, values, attended, gated] {
             device.set_rows(activations, rows);
         }
     }
@@ -115,49 +112,52 @@ impl<T> Layer<T> {
         cache: &mut D::KvCache,
         scratch: &mut Scratch<D>,
     ) -> Result<(), Error> {
-        let (device, eps) = (pass.device, pass.spec.rms_norm_eps);
-        device.rms_norm(x, &self.input_layernorm, eps, &mut scratch.branch)?;
-        self.attention(pass, cache, scratch)?;
-        device.add(x, &scratch.branch)?; // (rows, hidden_size)
-        device.rms_norm(x, &self.post_attention_layernorm, eps, &mut scratch.branch)?;
-        self.feed_forward(device, scratch)?;
-        device.add(x, &scratch.branch)?; // (rows, hidden_size)
-        Ok(())
+        self.attention(pass, x, cache, scratch)?;
+        self.feed_forward(pass, x, scratch)
     }
 
     fn attention<D: Device<Tensor = T>>(
         &self,
         pass: &Pass<'_, D>,
+        x: &mut D::Activations,
         cache: &mut D::KvCache,
         scratch: &mut Scratch<D>,
     ) -> Result<(), Error> {
         let (device, eps) = (pass.device, pass.spec.rms_norm_eps);
-        let Scratch { branch, queries, keys, values, attended, .. } = scratch;
-        self.q_proj.forward(device, branch, queries)?; // (rows, heads * head_dim)
-        self.k_proj.forward(device, branch, keys)?; // (rows, kv_heads * head_dim)
-        self.v_proj.forward(device, branch, values)?; // (rows, kv_heads * head_dim)
+        let Scratch { normed, queries, keys, values, attended, .. } = scratch;
+        device.rms_norm(x, &self.input_layernorm, eps, normed)?; // (rows, hidden_size)
+        device.linear_all(
+            normed,
+            &mut [
+                (self.q_proj.weights(), &mut *queries), // (rows, heads * head_dim)
+                (self.k_proj.weights(), &mut *keys),    // (rows, kv_heads * head_dim)
+                (self.v_proj.weights(), &mut *values),  // (rows, kv_heads * head_dim)
+            ],
+        )?;
         if let (Some(q_norm), Some(k_norm)) = (&self.q_norm, &self.k_norm) {
             device.rms_norm_in_place(queries, q_norm, eps)?; // each (head_dim) of (rows, heads)
             device.rms_norm_in_place(keys, k_norm, eps)?; // each (head_dim) of (rows, kv_heads)
         }
-        device.rope(queries, pass.inverse_frequencies, pass.position)?;
-        device.rope(keys, pass.inverse_frequencies, pass.position)?;
-        device.append(keys, values, cache)?; // (position + rows, kv_heads, head_dim)
+        device.rope(queries, pass.turns)?;
+        device.rope(keys, pass.turns)?;
+        device.append(keys, values, cache)?; // (positions, kv_heads, head_dim)
         let scale = 1.0 / (pass.spec.head_dim as f32).sqrt();
         device.attention(queries, cache, scale, pass.window, attended)?; // (rows, heads * head_dim)
-        self.o_proj.forward(device, attended, branch) // (rows, hidden_size)
+        device.linear_add(attended, self.o_proj.weights(), x) // (rows, hidden_size)
     }
 
     fn feed_forward<D: Device<Tensor = T>>(
         &self,
-        device: &D,
+        pass: &Pass<'_, D>,
+        x: &mut D::Activations,
         scratch: &mut Scratch<D>,
     ) -> Result<(), Error> {
-        let Scratch { branch, gate, up, .. } = scratch;
-        self.gate_proj.forward(device, branch, gate)?; // (rows, intermediate_size)
-        self.up_proj.forward(device, branch, up)?; // (rows, intermediate_size)
-        device.silu_mul(gate, up)?; // (rows, intermediate_size)
-        self.down_proj.forward(device, gate, branch) // (rows, hidden_size)
+        let (device, eps) = (pass.device, pass.spec.rms_norm_eps);
+        let Scratch { normed, gated, .. } = scratch;
+        device.rms_norm(x, &self.post_attention_layernorm, eps, normed)?; // (rows, hidden_size)
+        let (gate, up) = (self.gate_proj.weights(), self.up_proj.weights());
+        device.gated(normed, gate, up, gated)?; // (rows, intermediate_size)
+        device.linear_add(gated, self.down_proj.weights(), x) // (rows, hidden_size)
     }
 }
 
@@ -173,13 +173,8 @@ impl<T> Linear<T> {
         Ok(Self { weight, bias })
     }
 
-    fn forward<D: Device<Tensor = T>>(
-        &self,
-        device: &D,
-        x: &D::Activations,
-        out: &mut D::Activations,
-    ) -> Result<(), Error> {
-        device.linear(x, &self.weight, self.bias.as_ref(), out)
+    fn weights(&self) -> device::Linear<'_, T> {
+        device::Linear { weight: &self.weight, bias: self.bias.as_ref() }
     }
 }
 

@@ -207,13 +207,16 @@ fn a_gated_product_is_silu_mul_of_two() {
             let gates = Weights::all(&numbers(outputs * inputs, 2, 0.3));
             let ups = Weights::all(&numbers(outputs * inputs, 3, 0.3));
             for (gate, up) in gates.iter().zip(&ups) {
+                let bias = gate.elements().slice(0..outputs);
                 let gate = Matrix::new(gate.elements(), outputs, inputs);
                 let up = Matrix::new(up.elements(), outputs, inputs);
-                let mut expected = product(isa, &x, gate, None);
-                crate::silu_mul(isa, &mut expected, &product(isa, &x, up, None));
-                let mut out = vec![f32::NAN; rows * outputs];
-                gated(isa, &x, gate, up, &mut out);
-                assert!(out == expected, "{isa} {rows} rows ({outputs}, {inputs})");
+                for (gate_bias, up_bias) in [(None, None), (Some(bias), None), (None, Some(bias))] {
+                    let mut expected = product(isa, &x, gate, gate_bias);
+                    crate::silu_mul(isa, &mut expected, &product(isa, &x, up, up_bias));
+                    let mut out = vec![f32::NAN; rows * outputs];
+                    gated(isa, &x, (gate, gate_bias), (up, up_bias), &mut out);
+                    assert!(out == expected, "{isa} {rows} rows ({outputs}, {inputs})");
+                }
             }
         }
     }
@@ -223,7 +226,8 @@ fn a_gated_product_is_silu_mul_of_two() {
 #[should_panic(expected = "shapes of two weights")]
 fn a_gate_has_the_shape_of_what_it_gates() {
     let weight = |outputs, inputs| Matrix::new(Elements::F32(&[0.0; 6]), outputs, inputs);
-    gated(Isa::best(), &[0.0; 3], weight(2, 3), weight(3, 2), &mut [0.0; 2]);
+    let (gate, up) = ((weight(2, 3), None), (weight(3, 2), None));
+    gated(Isa::best(), &[0.0; 3], gate, up, &mut [0.0; 2]);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::{cell::RefCell, rc::Rc};
 
-use firstlight_device::{Device, Error};
+use firstlight_device::{Device, Error, Linear};
 
 use super::Fixture;
 use crate::{Decoder, Group, PromptRows, Settings, StageOrder};
@@ -52,12 +52,43 @@ impl Device for Trace {
         Ok(())
     }
 
-    fn linear(&self, x: &Rows, (): &(), _: Option<&()>, out: &mut Rows) -> Result<(), Error> {
+    fn linear(&self, x: &Rows, _: Linear<'_, ()>, out: &mut Rows) -> Result<(), Error> {
         assert_eq!(x, out);
         Ok(())
     }
 
-    fn rope(&self, _: &mut Rows, _: &[f32], _: usize) -> Result<(), Error> {
+    fn linear_all(
+        &self,
+        x: &Rows,
+        products: &mut [(Linear<'_, ()>, &mut Rows)],
+    ) -> Result<(), Error> {
+        assert!(products.iter().all(|(_, out)| *out == x));
+        Ok(())
+    }
+
+    fn linear_add(&self, x: &Rows, _: Linear<'_, ()>, out: &mut Rows) -> Result<(), Error> {
+        assert_eq!(x, out);
+        Ok(())
+    }
+
+    fn gated(
+        &self,
+        x: &Rows,
+        _: Linear<'_, ()>,
+        _: Linear<'_, ()>,
+        out: &mut Rows,
+    ) -> Result<(), Error> {
+        assert_eq!(x, out);
+        Ok(())
+    }
+
+    fn turns(&self, _: &[f32], first: usize, out: &mut Rows) -> Result<(), Error> {
+        self.log(format!("turn {out} from {first}"));
+        Ok(())
+    }
+
+    fn rope(&self, x: &mut Rows, turns: &Rows) -> Result<(), Error> {
+        assert_eq!(x, turns);
         Ok(())
     }
 
@@ -77,16 +108,6 @@ impl Device for Trace {
     ) -> Result<(), Error> {
         assert_eq!(queries, out);
         self.log(format!("attend {queries} to {cache}"));
-        Ok(())
-    }
-
-    fn silu_mul(&self, gate: &mut Rows, up: &Rows) -> Result<(), Error> {
-        assert_eq!(gate, up);
-        Ok(())
-    }
-
-    fn add(&self, x: &mut Rows, y: &Rows) -> Result<(), Error> {
-        assert_eq!(x, y);
         Ok(())
     }
 
@@ -124,7 +145,8 @@ fn each_layer_is_pulled_when_the_one_before_is_computed() {
     decoder.give_rows(PromptRows { table: (), ids: vec![3, 5] });
 
     decoder.forward(&[3, 5, 3, 5, 3, 5]).unwrap();
-    let mut expected = vec!["embed 4".to_owned(), "embed 2".to_owned()];
+    let mut expected =
+        ["embed 4", "embed 2", "turn 4 from 0", "turn 2 from 4"].map(str::to_owned).to_vec();
     for k in 0..4 {
         expected.push(format!("pull layer {k}"));
         expected.extend(["attend 4 to 4", "attend 2 to 6"].map(str::to_owned));
@@ -133,7 +155,7 @@ fn each_layer_is_pulled_when_the_one_before_is_computed() {
     assert_eq!(log.take(), expected);
 
     decoder.forward(&[7]).unwrap();
-    let mut expected = vec!["pull embeddings", "embed 1"];
+    let mut expected = vec!["pull embeddings", "embed 1", "turn 1 from 6"];
     expected.extend(["attend 1 to 7"; 4]);
     expected.push("last row is 0 of 1");
     assert_eq!(log.take(), expected);
