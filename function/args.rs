@@ -1,9 +1,12 @@
 //! The command line. Every option is also an environment variable, named in its help.
 #![expect(clippy::doc_markdown, reason = "these comments are help texts, read on a terminal")]
 
+use std::num::NonZero;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use firstlight_device::{Isa, Team};
 use firstlight_timeline::Rate;
 
 /// From nothing running to the first token, in about the time that the model's bytes need to cross the wire.
@@ -114,6 +117,8 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) sampling: SamplingArgs,
     #[command(flatten)]
+    pub(crate) machine: MachineArgs,
+    #[command(flatten)]
     pub(crate) report: ReportArgs,
     #[command(flatten)]
     pub(crate) store: StoreArgs,
@@ -161,6 +166,27 @@ pub(crate) struct SamplingArgs {
     /// Go on past the model's end-of-text tokens
     #[arg(long, env = "FIRSTLIGHT_IGNORE_EOS")]
     pub(crate) ignore_eos: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Machine")]
+pub(crate) struct MachineArgs {
+    /// Threads that compute, and as many that fetch; default: the processors of this process's affinity and CPU quota
+    #[arg(long, value_name = "N", env = "FIRSTLIGHT_THREADS")]
+    pub(crate) threads: Option<NonZero<u16>>,
+    /// Instructions: auto (the fastest), portable, avx2, avx512, or avx512-bf16, which rounds activations to bf16
+    #[arg(long, value_name = "NAME", default_value = "auto", env = "FIRSTLIGHT_ISA", value_parser = isa)]
+    pub(crate) isa: Isa,
+}
+
+impl MachineArgs {
+    pub(crate) fn threads(&self) -> NonZero<usize> {
+        self.threads.map_or_else(Team::default_threads, NonZero::from)
+    }
+}
+
+fn isa(name: &str) -> Result<Isa, <Isa as FromStr>::Err> {
+    if name == "auto" { Ok(Isa::best()) } else { name.parse() }
 }
 
 #[derive(Debug, Args)]

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{Write as _, stdout};
 
+use firstlight_device::Team;
 use firstlight_model::StageOrder;
 use firstlight_plan::Plan;
 use firstlight_timeline::{Rate, Timeline};
@@ -16,7 +17,7 @@ use crate::start::{self, Known};
 
 /// Prints what `args.model` is.
 pub(crate) fn inspect(args: &InspectArgs, timeline: &Timeline) -> Result<(), Failure> {
-    let runtime = start::runtime()?;
+    let runtime = start::runtime(Team::default_threads())?;
     let known = runtime.block_on(start::known(&args.model, &args.store, timeline))?;
     runtime.shutdown_background();
     // The order of a short prompt: what most starts use.

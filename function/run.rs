@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::io::{ErrorKind, Write, stdout};
+use std::sync::Arc;
 
-use firstlight_device::{Cpu, Tensor};
+use firstlight_device::{Cpu, Team, Tensor};
 use firstlight_generate::{
     ChatTemplate, Flags, Generation, GenerationRequest, Message, Settings as Generating,
 };
@@ -29,7 +30,7 @@ pub(crate) fn run(args: &RunArgs, timeline: &Timeline) -> Result<(), Failure> {
         timeline.set_link(link.bytes_per_s());
     }
     let prompt = prompt::read(args.prompt.as_deref())?;
-    let runtime = start::runtime()?;
+    let runtime = start::runtime(args.machine.threads())?;
     let answer = answer(args, &prompt, &runtime, timeline);
     runtime.shutdown_background();
     describe_cost(timeline);
@@ -86,7 +87,8 @@ fn answer(
         generation,
         ids,
     };
-    answer.generate(begun, progress, timeline)
+    let team = Arc::new(Team::new(args.machine.threads()));
+    team.enter(|| answer.generate(begun, Cpu::with(args.machine.isa), progress, timeline))
 }
 
 /// The prompt as the model reads it.
@@ -136,6 +138,7 @@ impl Answer {
     fn generate(
         mut self,
         begun: Begun,
+        device: Cpu,
         progress: Progress,
         timeline: &Timeline,
     ) -> Result<(), Failure> {
@@ -146,7 +149,7 @@ impl Answer {
             chunk_rows: DEFAULT_CHUNK_ROWS,
         };
         let groups = begun.layers.map(|layer| layer.map(group));
-        let mut decoder = Decoder::new(Cpu::new(), begun.spec, settings, groups)?;
+        let mut decoder = Decoder::new(device, begun.spec, settings, groups)?;
         if let Some(rows) = self.rows {
             decoder.give_rows(rows);
         }

@@ -5,6 +5,7 @@
 //! own while they are answered. As soon as config.json and the heads are there the plan is made, and the weights begin
 //! to stream: they do not wait for the tokenizer.
 
+use std::num::NonZero;
 use std::time::Duration;
 
 use firstlight_generate::{GenerationConfig, Tokenizer};
@@ -68,8 +69,9 @@ pub(crate) struct Known {
 }
 
 /// The runtime of everything that waits. The caller's thread is the one that computes.
-pub(crate) fn runtime() -> Result<Runtime, Failure> {
-    let runtime = Builder::new_multi_thread().thread_name("io").enable_all().build();
+pub(crate) fn runtime(threads: NonZero<usize>) -> Result<Runtime, Failure> {
+    let mut builder = Builder::new_multi_thread();
+    let runtime = builder.worker_threads(threads.get()).thread_name("io").enable_all().build();
     runtime.map_err(Failure::io("starting the I/O threads"))
 }
 
