@@ -148,7 +148,11 @@ pub(crate) fn shape(shape: &[usize]) -> Vec<u64> {
 
 /// The limits of a plan for these options.
 pub(crate) fn plan_limits(args: &StoreArgs) -> PlanLimits {
-    PlanLimits { range_bytes: args.range_mib << 20, ..PlanLimits::new(SUPPORTED) }
+    PlanLimits {
+        range_bytes: args.range_mib << 20,
+        ramp: args.ranges_in_flight.into(),
+        ..PlanLimits::new(SUPPORTED)
+    }
 }
 
 /// Where the first layer's input comes from: the table is left for last where it is large and remote, and the prompt is

@@ -3,7 +3,7 @@
 //! The wanted bytes of one shard, sorted, become runs: neighbours are joined where the gap between
 //! them is small, since a few bytes too many are cheaper than one request more. A run that is
 //! longer than a range may be is cut into equal pieces, so that the last one is not a crumb that
-//! costs a request of its own; and what a cut leaves of a gap at either end of a piece is trimmed.
+//! costs a request of its own (the first ones of a plan are shorter: see [`Limits::ramp`]); and what a cut leaves of a gap at either end of a piece is trimmed.
 
 use std::ops::Range;
 
@@ -33,29 +33,43 @@ pub struct Place {
     pub tensor: usize,
 }
 
-/// The fetches of `wanted`: parts of `shard`, sorted by source, disjoint and not empty.
-pub(crate) fn fetches(shard: usize, stage: usize, wanted: &[Place], limits: &Limits) -> Vec<Fetch> {
+/// The fetches of `wanted`: parts of `shard`, sorted by source, disjoint and not empty. There are
+/// `before` fetches before them in the plan.
+pub(crate) fn fetches(
+    shard: usize,
+    stage: usize,
+    wanted: &[Place],
+    (limits, before): (&Limits, usize),
+) -> Vec<Fetch> {
     let near = |a: &Place, b: &Place| b.source.start - a.source.end <= limits.gap_bytes;
-    let runs = wanted.chunk_by(near);
-    let cuts = runs.flat_map(|run| pieces(run, limits.range_bytes).map(|piece| clip(run, &piece)));
-    cuts.filter_map(|places| {
-        let range = places.first()?.source.start..places.last()?.source.end;
-        Some(Fetch { shard, range, stage, places })
-    })
-    .collect()
+    let mut fetches = Vec::new();
+    for run in wanted.chunk_by(near) {
+        for piece in pieces(run, limits, before + fetches.len()) {
+            let places = clip(run, &piece);
+            if let (Some(first), Some(last)) = (places.first(), places.last()) {
+                let range = first.source.start..last.source.end;
+                fetches.push(Fetch { shard, range, stage, places });
+            }
+        }
+    }
+    fetches
 }
 
-/// Cuts a run into as few pieces of at most `range_bytes` as there can be, about equal.
-fn pieces(run: &[Place], range_bytes: u64) -> impl Iterator<Item = Range<u64>> {
+/// Cuts a run into as few pieces as there can be behind `before` fetches, about equal where they
+/// may be equally long.
+fn pieces(run: &[Place], limits: &Limits, before: usize) -> Vec<Range<u64>> {
     let (first, last) = (&run[0], &run[run.len() - 1]); // `chunk_by` makes no empty chunks
-    let (start, end) = (first.source.start, last.source.end);
-    let count = (end - start).div_ceil(range_bytes);
-    // Rounded so that no element is cut in tensors that are aligned themselves.
-    let bytes = (end - start).div_ceil(count).next_multiple_of(CUT_BYTES).min(range_bytes);
-    (0..count)
-        .map(move |i| start + i * bytes)
-        .take_while(move |at| *at < end) // rounding up may leave nothing for the last
-        .map(move |at| at..end.min(at + bytes))
+    let (mut at, end) = (first.source.start, last.source.end);
+    let mut pieces = Vec::new();
+    while at < end {
+        let limit = limits.fetch_bytes(before + pieces.len());
+        let count = (end - at).div_ceil(limit);
+        // Rounded so that no element is cut in tensors that are aligned themselves.
+        let bytes = (end - at).div_ceil(count).next_multiple_of(CUT_BYTES).min(limit);
+        pieces.push(at..end.min(at + bytes));
+        at += bytes;
+    }
+    pieces
 }
 
 /// The parts of a run that lie in `piece`.
@@ -69,4 +83,4 @@ fn clip(run: &[Place], piece: &Range<u64>) -> Vec<Place> {
 }
 
 /// What cuts are rounded to: a cache line, and a multiple of every dtype's size.
-const CUT_BYTES: u64 = 64;
+pub(crate) const CUT_BYTES: u64 = 64;

@@ -11,7 +11,7 @@ use std::ops::Range;
 
 use safetensors::Dtype;
 
-use crate::fetch::fetches;
+use crate::fetch::{CUT_BYTES, fetches};
 use crate::near::nearest;
 use crate::{Error, Fetch, Manifest, Place, Stage, TensorEntry, Want};
 
@@ -62,6 +62,10 @@ pub struct Placed {
 pub struct Limits {
     /// No fetch is longer.
     pub range_bytes: u64,
+    /// So many fetches at the start are shorter, each by an equal step: those that are in flight
+    /// together share the link, and if they were equally long they would end together, again and
+    /// again, and leave the link idle for a first byte each time. One: none is.
+    pub ramp: usize,
     /// Wanted bytes that are at most so far apart are fetched together, with what lies between
     /// them.
     pub gap_bytes: u64,
@@ -78,6 +82,8 @@ impl Limits {
         Self {
             // 80 ms of one S3 connection at 100 MB/s, against 30 ms to its first byte.
             range_bytes: 8 << 20,
+            // As many as are usually in flight.
+            ramp: 16,
             // Half a millisecond of the wire at 1 Gbit/s, against one request more on a connection
             // that is busy.
             gap_bytes: 64 << 10,
@@ -85,6 +91,13 @@ impl Limits {
             align_bytes: 64,
             supported,
         }
+    }
+
+    /// The longest that a fetch may be which has `before` fetches before it.
+    pub(crate) fn fetch_bytes(&self, before: usize) -> u64 {
+        let (step, steps) = ((before + 1).min(self.ramp) as u64, self.ramp as u64);
+        let bytes = (self.range_bytes / steps * step).next_multiple_of(CUT_BYTES);
+        if step < steps { bytes.clamp(1, self.range_bytes) } else { self.range_bytes }
     }
 }
 
@@ -159,6 +172,7 @@ struct Builder<'a> {
 impl<'a> Builder<'a> {
     fn new(limits: &'a Limits) -> Self {
         assert!(limits.range_bytes > 0, "a range holds at least one byte");
+        assert!(limits.ramp > 0, "the first fetch has a length");
         assert!(limits.align_bytes.is_power_of_two(), "alignments are powers of two");
         assert!(limits.align_bytes <= ALIGN_LIMIT_BYTES, "no processor needs such an alignment");
         Self { limits, plan: Plan { arena_bytes: 0, stages: Vec::new(), fetches: Vec::new() } }
@@ -211,7 +225,8 @@ impl<'a> Builder<'a> {
         wanted.sort_unstable_by_key(|place| (shard(place), place.source.start));
         for wanted in wanted.chunk_by(|a, b| shard(a) == shard(b)) {
             let shard = shard(&wanted[0]); // `chunk_by` makes no empty chunks
-            self.plan.fetches.extend(fetches(shard, stage, wanted, self.limits));
+            let before = self.plan.fetches.len();
+            self.plan.fetches.extend(fetches(shard, stage, wanted, (self.limits, before)));
         }
         let bytes = tensors.iter().map(|placed| placed.arena.end - placed.arena.start).sum();
         let fetches = first..self.plan.fetches.len();

@@ -17,7 +17,7 @@ const SUPPORTED: &[Dtype] = &[
 ];
 
 fn limits(range_bytes: u64, gap_bytes: u64) -> Limits {
-    Limits { range_bytes, gap_bytes, align_bytes: 64, supported: SUPPORTED }
+    Limits { range_bytes, ramp: 1, gap_bytes, align_bytes: 64, supported: SUPPORTED }
 }
 
 fn bytes(name: &str, n: u64) -> Spec {
@@ -85,6 +85,15 @@ fn small_gaps_are_fetched_over() {
     // `b` is the first tensor of the stage, and the last in the file.
     let found: Vec<_> = places.iter().map(|place| (place.tensor, place.arena)).collect();
     assert_eq!(found, [(1, 128), (0, 0)]);
+}
+
+#[test]
+fn the_first_fetches_are_shorter_step_by_step() {
+    let manifest = manifest(&[&[bytes("a", 64 * 100)]]);
+    let limits = Limits { ramp: 4, ..limits(64 * 8, 0) };
+    let plan = Plan::new(&manifest, &[stage(&manifest, "s", &["a"])], &limits).expect("a plan");
+    let lines = plan.fetches.iter().map(|fetch| (fetch.range.end - fetch.range.start) / 64);
+    assert_eq!(lines.take(6).collect::<Vec<_>>(), [2, 4, 6, 8, 8, 8]);
 }
 
 #[test]
@@ -172,9 +181,8 @@ fn model() -> impl Strategy<Value = (Manifest, Vec<Stage>)> {
 
 /// Limits that small tensors run into.
 fn small_limits() -> impl Strategy<Value = Limits> {
-    (1u64..300, 0u64..80, 0u32..8).prop_map(|(range_bytes, gap_bytes, align)| Limits {
-        align_bytes: 1 << align,
-        ..limits(range_bytes, gap_bytes)
+    (1u64..300, 1usize..6, 0u64..80, 0u32..8).prop_map(|(range_bytes, ramp, gap_bytes, align)| {
+        Limits { align_bytes: 1 << align, ramp, ..limits(range_bytes, gap_bytes) }
     })
 }
 
@@ -184,7 +192,7 @@ fn check_fetches(plan: &Plan, limits: &Limits) -> Result<(), TestCaseError> {
         prop_assert!(plan.stages[fetch.stage].fetches.contains(&at));
         let (first, last) = (&fetch.places[0], &fetch.places[fetch.places.len() - 1]);
         prop_assert_eq!(&fetch.range, &(first.source.start..last.source.end));
-        prop_assert!(fetch.range.end - fetch.range.start <= limits.range_bytes);
+        prop_assert!(fetch.range.end - fetch.range.start <= limits.fetch_bytes(at));
         for pair in fetch.places.windows(2) {
             prop_assert!(pair[0].source.end <= pair[1].source.start);
             prop_assert!(pair[1].source.start - pair[0].source.end <= limits.gap_bytes);
