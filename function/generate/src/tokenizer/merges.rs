@@ -9,10 +9,12 @@
 //! The third is guessed. Whoever wrote the file went through the vocabulary in order, so that the
 //! token of a merge is the one of the merge before or follows it; a guess is compared, never trusted.
 
+use std::hint::black_box;
+
 use super::hash;
-use super::scan::{Literal, Scanner};
+use super::scan::Scanner;
 use super::unknown::{Known, Unknown};
-use super::vocabulary::Vocabulary;
+use super::vocabulary::{BATCH, Sought, Vocabulary};
 
 /// All merges of a model.
 pub(super) struct Merges {
@@ -48,6 +50,7 @@ impl Merges {
             if in_pairs { reader.pair(file) } else { reader.line(file) }?;
             more = file.another(b']')?;
         }
+        reader.flush()?;
         Self::indexed(reader.merges)
     }
 
@@ -78,11 +81,27 @@ impl Merges {
         let limit = u32::try_from(slots).ok().filter(|&slots| slots <= MAX_SLOTS);
         let limit = limit.ok_or_else(|| Unknown::new("there are too many merges"))?;
         let mut table = Self { ranked, index: vec![EMPTY; slots], rank_mask: limit - 1 };
-        for rank in 0..table.ranked.len() {
-            #[expect(clippy::cast_possible_truncation, reason = "fewer than `MAX_SLOTS`")]
-            table.insert(rank as u32)?;
+        let mut first = 0;
+        while first < table.ranked.len() {
+            first = table.insert_batch(first)?;
         }
         Ok(table)
+    }
+
+    /// Inserts a few merges from `first` on, having their memory come together, and returns the
+    /// next.
+    fn insert_batch(&mut self, first: usize) -> Known<usize> {
+        let end = self.ranked.len().min(first + BATCH);
+        let mask = self.index.len() - 1;
+        let slots = self.ranked[first..end]
+            .iter()
+            .map(|merge| self.index[home(hash_of(merge.left, merge.right), mask)]);
+        black_box(slots.fold(0, |sum, slot| sum ^ slot));
+        for rank in first..end {
+            #[expect(clippy::cast_possible_truncation, reason = "fewer than `MAX_SLOTS`")]
+            self.insert(rank as u32)?;
+        }
+        Ok(end)
     }
 
     /// Where a pair is there twice, the later one holds, as in the library.
@@ -110,67 +129,82 @@ impl Merges {
     }
 }
 
-/// Turns spellings into ids.
-struct Reader<'v> {
+/// Turns spellings into ids, a batch at a time.
+struct Reader<'v, 'a> {
     vocabulary: &'v Vocabulary,
     merges: Vec<Merge>,
+    batch: Vec<[Sought<'a>; 2]>,
     /// The token of the latest merge.
     latest: u32,
     /// Both halves, where no guess was right.
     joined: Vec<u8>,
 }
 
-impl<'v> Reader<'v> {
+impl<'v, 'a> Reader<'v, 'a> {
     fn new(vocabulary: &'v Vocabulary) -> Self {
         let merges = Vec::with_capacity(2 * vocabulary.count());
-        Self { vocabulary, merges, latest: 0, joined: Vec::new() }
+        let batch = Vec::with_capacity(BATCH);
+        Self { vocabulary, merges, batch, latest: 0, joined: Vec::new() }
     }
 
     #[inline]
-    fn pair(&mut self, file: &mut Scanner) -> Known<()> {
+    fn pair(&mut self, file: &mut Scanner<'a>) -> Known<()> {
         file.expect(b'[')?;
         let left = file.string()?;
         file.expect(b',')?;
         let right = file.string()?;
         file.expect(b']')?;
         if left.has_escapes || right.has_escapes {
-            self.push_escaped(left, right)
-        } else {
-            self.push(left.raw, right.raw)
+            let (mut first, mut second) = (Vec::new(), Vec::new());
+            left.push_to(&mut first)?;
+            right.push_to(&mut second)?;
+            return self.push_copied(&first, &second);
         }
+        self.push(left.raw, right.raw)
     }
 
     #[inline]
-    fn line(&mut self, file: &mut Scanner) -> Known<()> {
+    fn line(&mut self, file: &mut Scanner<'a>) -> Known<()> {
         let line = file.string()?;
         if line.has_escapes {
-            return self.push_escaped_line(line);
+            let mut plain = Vec::new();
+            line.push_to(&mut plain)?;
+            let (left, right) = halves(&plain)?;
+            return self.push_copied(left, right);
         }
         let (left, right) = halves(line.raw)?;
         self.push(left, right)
     }
 
-    fn push_escaped(&mut self, left: Literal, right: Literal) -> Known<()> {
-        let (mut first, mut second) = (Vec::new(), Vec::new());
-        left.push_to(&mut first)?;
-        right.push_to(&mut second)?;
-        self.push(&first, &second)
+    #[inline]
+    fn push(&mut self, left: &'a [u8], right: &'a [u8]) -> Known<()> {
+        self.batch.push([left, right].map(|text| self.vocabulary.seek(text)));
+        if self.batch.len() == BATCH { self.flush() } else { Ok(()) }
     }
 
-    fn push_escaped_line(&mut self, line: Literal) -> Known<()> {
-        let mut plain = Vec::new();
-        line.push_to(&mut plain)?;
-        let (left, right) = halves(&plain)?;
-        self.push(left, right)
+    /// Halves that do not lie in the file as they are cannot wait.
+    fn push_copied(&mut self, left: &[u8], right: &[u8]) -> Known<()> {
+        self.flush()?;
+        self.resolve([left, right].map(|text| self.vocabulary.seek(text)))
+    }
+
+    fn flush(&mut self) -> Known<()> {
+        self.vocabulary.touch(self.batch.iter().flatten());
+        let batch = std::mem::take(&mut self.batch);
+        batch.iter().try_for_each(|&halves| self.resolve(halves))?;
+        self.batch = batch;
+        self.batch.clear();
+        Ok(())
     }
 
     #[inline]
-    fn push(&mut self, left: &[u8], right: &[u8]) -> Known<()> {
-        let find = |text: &[u8]| self.vocabulary.id(text).ok_or_else(|| unknown_token(text));
-        let merge =
-            Merge { left: find(left)?, right: find(right)?, merged: self.join(left, right)? };
-        self.latest = merge.merged;
-        self.merges.push(merge);
+    fn resolve(&mut self, halves: [Sought; 2]) -> Known<()> {
+        let find =
+            |half: Sought| self.vocabulary.find(half).ok_or_else(|| unknown_token(half.text()));
+        let [left, right] = halves;
+        let (left_id, right_id) = (find(left)?, find(right)?);
+        self.latest = self.join(left.text(), right.text())?;
+        self.merges.push(Merge { left: left_id, right: right_id, merged: self.latest });
         Ok(())
     }
 

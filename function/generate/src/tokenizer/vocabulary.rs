@@ -12,6 +12,7 @@
 //!
 //! A file whose ids have large holes, or in which two spellings share an id, is not known here.
 
+use std::hint::black_box;
 use std::ops::Range;
 
 use super::hash;
@@ -25,6 +26,14 @@ pub(super) struct Vocabulary {
     spans: Vec<Span>,
     index: Vec<Slot>,
     count: usize,
+}
+
+/// A text that is looked up, its key, and the first slot to look at.
+#[derive(Clone, Copy)]
+pub(super) struct Sought<'t> {
+    text: &'t [u8],
+    key: Key,
+    home: usize,
 }
 
 /// What a token is found by, and its id.
@@ -92,9 +101,29 @@ impl Vocabulary {
 
     #[inline]
     pub(super) fn id(&self, text: &[u8]) -> Option<u32> {
+        self.find(self.seek(text))
+    }
+
+    /// The first half of a look-up: where to look.
+    #[inline]
+    pub(super) fn seek<'t>(&self, text: &'t [u8]) -> Sought<'t> {
         let key = Key::of(text);
+        Sought { text, key, home: key.home(self.index.len().wrapping_sub(1)) }
+    }
+
+    /// Has the memory of many look-ups come at once. Each alone would wait for its own: which slot
+    /// is next depends on what the one before holds.
+    #[inline]
+    pub(super) fn touch<'t>(&self, sought: impl Iterator<Item = &'t Sought<'t>>) {
+        let ids = sought.filter_map(|sought| self.index.get(sought.home)).map(|slot| slot.id);
+        black_box(ids.fold(0, |sum, id| sum ^ id));
+    }
+
+    /// The second half of a look-up.
+    #[inline]
+    pub(super) fn find(&self, sought: Sought) -> Option<u32> {
+        let Sought { text, key, home: mut at } = sought;
         let mask = self.index.len().wrapping_sub(1);
-        let mut at = key.home(mask);
         loop {
             let slot = *self.index.get(at)?;
             if slot.key == key && (key.is_whole() || self.bytes(slot.id) == text) {
@@ -125,34 +154,42 @@ impl Vocabulary {
 
     fn indexed(mut self) -> Known<Self> {
         let slots = (self.count * 2).next_power_of_two().max(2);
-        self.index = vec![Slot::EMPTY; slots];
-        for id in 0..self.spans.len() {
-            if self.spans[id].is_hole() {
-                continue;
-            }
-            #[expect(clippy::cast_possible_truncation, reason = "ids were read as 32 bits")]
-            self.insert(id as u32)?;
+        let mut index = vec![Slot::EMPTY; slots];
+        let mut batch = Vec::with_capacity(BATCH);
+        for (first, spans) in (0..).step_by(BATCH).zip(self.spans.chunks(BATCH)) {
+            let tokens = (first..).zip(spans).filter(|(_, span)| !span.is_hole());
+            batch.clear();
+            batch.extend(tokens.map(|(id, _)| Slot { key: Key::of(self.bytes(id)), id }));
+            let homes = batch.iter().map(|slot| index[slot.key.home(slots - 1)].id);
+            black_box(homes.fold(0, |sum, id| sum ^ id));
+            batch.iter().try_for_each(|&slot| self.insert(slot, &mut index))?;
         }
+        self.index = index;
         Ok(self)
     }
 
     #[inline]
-    fn insert(&mut self, id: u32) -> Known<()> {
-        let key = Key::of(self.bytes(id));
-        let mask = self.index.len() - 1;
-        let home = key.home(mask);
+    fn insert(&self, new: Slot, index: &mut [Slot]) -> Known<()> {
+        let mask = index.len() - 1;
+        let home = new.key.home(mask);
         for probe in 0..MAX_PROBES {
-            let at = (home + probe) & mask;
-            let slot = self.index[at];
+            let slot = &mut index[(home + probe) & mask];
             if slot.is_empty() {
-                self.index[at] = Slot { key, id };
+                *slot = new;
                 return Ok(());
             }
-            if slot.key == key && (key.is_whole() || self.bytes(slot.id) == self.bytes(id)) {
+            let is_whole = new.key.is_whole();
+            if slot.key == new.key && (is_whole || self.bytes(slot.id) == self.bytes(new.id)) {
                 return Err(Unknown::new("a token is there twice"));
             }
         }
         Err(Unknown::new("the spellings collide"))
+    }
+}
+
+impl<'t> Sought<'t> {
+    pub(super) fn text(self) -> &'t [u8] {
+        self.text
     }
 }
 
@@ -251,6 +288,10 @@ fn check_boundaries(texts: &[u8], spans: &[Span]) -> Known<()> {
     }
     Ok(())
 }
+
+/// Look-ups whose memory comes together: more than a core can wait for at once, few enough that all
+/// of it stays in the first cache.
+pub(super) const BATCH: usize = 32;
 
 /// What fits into a key, beside a length in its last byte.
 const WHOLE_BYTES: usize = 11;
