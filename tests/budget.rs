@@ -114,7 +114,10 @@ impl Start {
             requests: requests as f64,
             rounds_before_weights: self.rounds_before_weights() as f64,
             refetched_bytes: refetched_bytes(&self.server.requests()) as f64,
-            copies_a_byte: counted(Counter::BytesCopied) / counted(Counter::WeightBytes),
+            // What comes with the head of an answer is copied, which differs by packets: in whole tenths.
+            copies_a_byte: (counted(Counter::BytesCopied) / counted(Counter::WeightBytes) * 10.0)
+                .ceil()
+                / 10.0,
         }
     }
 

@@ -151,6 +151,7 @@ impl Wire {
                 None => return Err(self.stalled(landing, at, self.stall)),
             };
             log.received(bytes, fresh);
+            log.copied(body.copied_bytes());
             if log.is_weights() {
                 self.landed.fetch_add(fresh, Relaxed);
             }
@@ -263,6 +264,10 @@ mod tests {
             memory[..count].copy_from_slice(&self.0[..count]);
             self.0.drain(..count);
             Poll::Ready(Ok(count))
+        }
+
+        fn copied_bytes(&self) -> u64 {
+            0
         }
     }
 

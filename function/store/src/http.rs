@@ -151,6 +151,10 @@ impl Body for Received {
         let received = self.body.poll_receive(context, memory);
         received.map_err(|error| unanswered(self.object.clone(), &error))
     }
+
+    fn copied_bytes(&self) -> u64 {
+        self.body.copied_bytes()
+    }
 }
 
 /// Sends an opening request; also gives the URL that answered, behind all redirects.

@@ -22,6 +22,7 @@ pub(crate) struct Log<'a> {
     record: Option<FetchRecord>,
     is_weights: bool,
     bytes: u64,
+    copied_bytes: u64,
 }
 
 impl<'a> Log<'a> {
@@ -47,7 +48,13 @@ impl<'a> Log<'a> {
             hedge: label.hedge,
             outcome: Outcome::Lost,
         };
-        Self { timeline, record: Some(record), is_weights: label.is_weights, bytes: 0 }
+        Self {
+            timeline,
+            record: Some(record),
+            is_weights: label.is_weights,
+            bytes: 0,
+            copied_bytes: 0,
+        }
     }
 
     /// The body has begun, which is when the record has no first byte yet.
@@ -68,10 +75,14 @@ impl<'a> Log<'a> {
         self.bytes += bytes;
         self.timeline.count(Counter::BytesFetched, bytes);
         self.timeline.count(Counter::BytesTwice, bytes - fresh);
+    }
+
+    /// So many bytes of the body, all in all, lay elsewhere in this process before they were at their places.
+    pub(crate) fn copied(&mut self, bytes: u64) {
         if self.is_weights {
-            // They come in chunks of the client's, and a sink copies them to their places.
-            self.timeline.count(Counter::BytesCopied, fresh);
+            self.timeline.count(Counter::BytesCopied, bytes - self.copied_bytes);
         }
+        self.copied_bytes = bytes;
     }
 
     /// Whether the range is one of weights.

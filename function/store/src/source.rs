@@ -19,6 +19,9 @@ pub trait Body: Send {
         context: &mut Context<'_>,
         memory: &mut [u8],
     ) -> Poll<Result<usize, Error>>;
+
+    /// How many of the bytes received so far lay elsewhere in this process before.
+    fn copied_bytes(&self) -> u64;
 }
 
 impl dyn Body {
@@ -59,11 +62,12 @@ pub trait Store: Send + Sync + 'static {
 pub(crate) struct Pieces {
     stream: BoxStream<'static, Result<Bytes, Error>>,
     piece: Bytes,
+    copied_bytes: u64,
 }
 
 impl Pieces {
     pub(crate) fn new(stream: BoxStream<'static, Result<Bytes, Error>>) -> Self {
-        Self { stream, piece: Bytes::new() }
+        Self { stream, piece: Bytes::new(), copied_bytes: 0 }
     }
 }
 
@@ -81,6 +85,11 @@ impl Body for Pieces {
         }
         let count = memory.len().min(self.piece.len());
         self.piece.copy_to_slice(&mut memory[..count]);
+        self.copied_bytes += count as u64;
         Poll::Ready(Ok(count))
+    }
+
+    fn copied_bytes(&self) -> u64 {
+        self.copied_bytes
     }
 }

@@ -42,11 +42,12 @@ pub(crate) struct Body {
     framing: Framing,
     /// Where to leave the connection, if it can be used again.
     home: Option<Home>,
+    copied_bytes: u64,
 }
 
 impl Body {
     pub(super) fn new(connection: Connection, framing: Framing, home: Option<Home>) -> Self {
-        let mut body = Self { connection: Some(connection), framing, home };
+        let mut body = Self { connection: Some(connection), framing, home, copied_bytes: 0 };
         body.settle();
         body
     }
@@ -57,12 +58,20 @@ impl Body {
         context: &mut Context<'_>,
         memory: &mut [u8],
     ) -> Poll<io::Result<usize>> {
+        let before = self.connection.as_ref().map_or(0, Connection::copied_bytes);
         let received = ready!(self.poll_framed(context, memory));
+        let after = self.connection.as_ref().map_or(before, Connection::copied_bytes);
+        self.copied_bytes += after - before;
         match received {
             Ok(_) => self.settle(),
             Err(_) => self.connection = None,
         }
         Poll::Ready(received)
+    }
+
+    /// How many of the bytes received so far lay elsewhere in this process before.
+    pub(crate) fn copied_bytes(&self) -> u64 {
+        self.copied_bytes
     }
 
     /// All of it, which must not have more than `limit` bytes.

@@ -24,6 +24,8 @@ pub(super) struct Connection {
     /// What was received behind the last head or line, and how much of that is used up.
     early: Vec<u8>,
     used: usize,
+    /// Bytes that were handed out of memory of this process, since the beginning.
+    copied_bytes: u64,
 }
 
 pub(super) enum Stream {
@@ -33,7 +35,7 @@ pub(super) enum Stream {
 
 impl Connection {
     pub(super) fn new(stream: Stream) -> Self {
-        Self { stream, early: Vec::new(), used: 0 }
+        Self { stream, early: Vec::new(), used: 0, copied_bytes: 0 }
     }
 
     pub(super) async fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -51,12 +53,20 @@ impl Connection {
     ) -> Poll<io::Result<usize>> {
         let early = self.early();
         if early.is_empty() {
-            return self.stream.poll_read(context, memory);
+            let count = ready!(self.stream.poll_read(context, memory))?;
+            self.copied_bytes += if self.stream.copies() { count as u64 } else { 0 };
+            return Poll::Ready(Ok(count));
         }
         let count = early.len().min(memory.len());
         memory[..count].copy_from_slice(&early[..count]);
         self.used += count;
+        self.copied_bytes += count as u64;
         Poll::Ready(Ok(count))
+    }
+
+    /// Bytes received so far that lay elsewhere in this process before.
+    pub(super) fn copied_bytes(&self) -> u64 {
+        self.copied_bytes
     }
 
     /// What was received and not used.
@@ -100,6 +110,11 @@ impl Connection {
 }
 
 impl Stream {
+    /// Whether bytes are received elsewhere first: what is encrypted is.
+    fn copies(&self) -> bool {
+        matches!(self, Self::Tls(_))
+    }
+
     fn poll_read(
         &mut self,
         context: &mut Context<'_>,
