@@ -1,21 +1,27 @@
 //! Local files, used where the page cache has them: nothing is copied, a tensor is a piece of the mapping.
 //!
-//! One thread makes the pages resident, piece by piece in execution order, ahead of the arithmetic; a layer is handed
-//! over when its last piece is. One is enough: pages that the cache holds are mapped at 200 GB/s, and from a cold disk
-//! the kernel reads ahead of a single reader as far as it likes. Measured on a file of 988 MB: 4 ms warm; cold 450 to 620
-//! ms by one thread, 480 to 670 by two, 710 to 920 by four or eight that fetch pieces side by side, and 1,040 to 1,300
-//! by sixteen that read past the cache into huge pages. Nor does copying into huge pages pay: the arithmetic reads the
-//! mapping as fast (40 ms a pass against 37), and the copy costs two passes.
+//! A thread looks at the file piece by piece, in execution order and ahead of the arithmetic, and a layer is handed over
+//! when it has seen the last of it. What the page cache does not hold is read there and then. One reader is enough: from
+//! a cold disk the kernel reads ahead of it as far as it likes. Measured on a file of 988 MB: 450 to 620 ms by one, 480
+//! to 670 by two, 710 to 920 by four or eight that fetch pieces side by side, and 1,040 to 1,300 by sixteen that read past
+//! the cache into huge pages.
 //!
-//! Pages that are gone, because somebody truncates the file meanwhile, are an error while the layers are loaded. After
-//! that the process is ended by SIGBUS, as with every engine that maps its weights: a new version of a model is a new
-//! file, moved over the old one.
+//! What the cache does hold is left to fault in as it is read. Mapping it ahead took 4 to 40 ms, as the cache's pages
+//! were large or small, and kept others waiting for the lock of the address space: first tokens came 5 to 20 ms later,
+//! not sooner. Nor does copying into huge pages pay: the arithmetic reads the mapping as fast (40 ms a pass against 37),
+//! and the copy costs two passes.
+//!
+//! Pages that are gone, because somebody truncates the file meanwhile, are an error where the thread meets them; where the
+//! arithmetic does, the process is ended by SIGBUS, as with every engine that maps its weights: a new version of a model
+//! is a new file, moved over the old one.
 
 use std::collections::HashMap;
+use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use firstlight_device::{Tensor, resident};
@@ -30,6 +36,10 @@ use crate::{Checkpoint, Error, Layer, device_dtype};
 const PIECE_BYTES: u64 = 8 << 20;
 /// Two tensors of a stage are one piece where no more than padding lies between them.
 const GAP_BYTES: u64 = 4096;
+/// What of a piece shows whether the cache has it: as much as the kernel maps in one fault.
+const PROBE_BYTES: usize = 64 << 10;
+/// Mapping so much from the cache takes 2 to 20 us; the fastest disks answer after 60.
+const PROBE: Duration = Duration::from_micros(50);
 
 /// The layers of mapped files, in execution order.
 pub(crate) struct Mapped {
@@ -113,7 +123,7 @@ struct Piece {
     range: Range<u64>,
 }
 
-/// What the thread needs that makes the stages resident.
+/// What the thread works with that makes the stages resident.
 struct Populating {
     stages: Vec<(Arc<str>, Vec<Piece>)>,
     shards: Arc<[Shard]>,
@@ -139,31 +149,45 @@ impl Populating {
         self.timeline.mark(Mark::LastWeightByte);
     }
 
+    /// Makes a piece resident that has to be read for that.
     fn populate(&self, stage: &Arc<str>, piece: &Piece) -> Result<(), Error> {
         let shard = &self.shards[piece.shard];
+        let bytes = &shard.bytes[in_memory(&piece.range)];
         let requested = self.timeline.now();
         let unreadable =
             |_| Error::Unreadable { object: shard.name.clone(), at: piece.range.start };
-        let populated = resident::populate(&shard.bytes[in_memory(&piece.range)]);
-        let is_known = populated.map_err(unreadable)?;
+        let is_there = is_cached(bytes).map_err(unreadable)?;
         self.timeline.mark(Mark::FirstWeightByte);
-        if is_known {
-            self.timeline.fetch(FetchRecord {
-                object: Arc::clone(&shard.object.key),
-                range: piece.range.clone(),
-                stage: Arc::clone(stage),
-                requested,
-                // The kernel tells of the whole piece only.
-                first_byte: Some(requested),
-                done: self.timeline.now(),
-                bytes: piece.range.end - piece.range.start,
-                attempt: 1,
-                hedge: false,
-                outcome: Outcome::Complete,
-            });
+        if is_there || !resident::populate(bytes).map_err(unreadable)? {
+            return Ok(());
         }
+        self.timeline.fetch(FetchRecord {
+            object: Arc::clone(&shard.object.key),
+            range: piece.range.clone(),
+            stage: Arc::clone(stage),
+            requested,
+            // The kernel tells of the whole piece only.
+            first_byte: Some(requested),
+            done: self.timeline.now(),
+            bytes: bytes.len() as u64,
+            attempt: 1,
+            hedge: false,
+            outcome: Outcome::Complete,
+        });
         Ok(())
     }
+}
+
+/// Whether the page cache has the beginning of a piece, by how long that takes. Of one that it has, the end is seen to be
+/// there too.
+fn is_cached(bytes: &[u8]) -> io::Result<bool> {
+    let began = Instant::now();
+    resident::populate(&bytes[..bytes.len().min(PROBE_BYTES)])?;
+    if began.elapsed() > PROBE {
+        return Ok(false);
+    }
+    resident::populate(&bytes[bytes.len().saturating_sub(1)..])?;
+    Ok(true)
 }
 
 /// The ranges of a stage in the order of the file, joined where they touch and cut where they are long.
