@@ -5,7 +5,7 @@
 //! because they are settings of a training or embedding pipeline, and a prompt that is cut in
 //! silence is a wrong prompt.
 //!
-//! Nearly all models have one of a few shapes of it, which run here: see [`pipeline`]. The others are
+//! Nearly all models have one of a few shapes of it, which run here: see `pipeline`. The others are
 //! run by the library `tokenizers`, which is also what exactness means: the same ids, the same text.
 //!
 //! Special tokens that are written out in a text, such as `<|im_end|>`, become their ids, as in
