@@ -31,7 +31,8 @@ pub struct Limits {
     pub stall: Duration,
     /// Attempts in a row that may fail without a byte of progress.
     pub attempts: u32,
-    /// Hedged requests, as a share of all requests of weights. AWS advises to re-issue the slowest 1 %.
+    /// Hedged requests, as a share of all requests (and a handful at least); 0: none. AWS advises to re-issue the slowest
+    /// 1 %.
     pub hedge_share: f64,
 }
 
