@@ -3,7 +3,8 @@
 //! All attempts at a range, one after another or two at once, receive through one [`Landing`], straight into the memory
 //! of the bytes that are missing: it takes each byte once, in order, whoever has it first, so that a retry goes on from
 //! the byte that was reached. Twins take turns at the memory, a receive each (none of them waits within its turn); the
-//! one that is behind receives what is there already into scrap, until it has caught up.
+//! hedge that is behind receives what is there already into scrap until it has caught up, and the attempt that it
+//! overtakes gives up.
 
 use std::future::poll_fn;
 use std::ops::Range;
@@ -118,7 +119,9 @@ impl Wire {
             self.hedging.first_byte(first_byte);
             self.hedging.finished(log.bytes(), body);
         }
-        log.conclude(&result);
+        if !matches!(result, Err(Error::Slow { .. })) {
+            log.conclude(&result); // else it is lost, to its twin
+        }
         result
     }
 
@@ -143,6 +146,9 @@ impl Wire {
         let mut patience = Patience::new(self.stall);
         let mut scrap = Vec::new();
         while at < landing.range.end {
+            if !log.is_hedge() && at < landing.reached() {
+                return Err(self.slow(landing)); // the hedge is ahead: what comes here has come already
+            }
             let received =
                 patience.wait(|context| landing.poll_receive(body, at, &mut scrap, context));
             let Received { bytes, fresh } = match received.await {

@@ -85,6 +85,11 @@ impl<'a> Log<'a> {
         self.copied_bytes = bytes;
     }
 
+    /// Whether this is the second attempt beside another.
+    pub(crate) fn is_hedge(&self) -> bool {
+        self.record().hedge
+    }
+
     /// Whether the range is one of weights.
     pub(crate) fn is_weights(&self) -> bool {
         self.is_weights
