@@ -114,7 +114,11 @@ impl Reader {
             let reader = self.clone();
             let opening =
                 Opening { key, stage: "connections", head_bytes: 1, size_limit: u64::MAX };
-            tokio::spawn(async move { drop(reader.request_head(&opening, 1, false).await) });
+            tokio::spawn(async move {
+                if let Ok((opened, log)) = reader.request_head(&opening, 1, false).await {
+                    drop(reader.receive_head(&opening, opened, log).await); // then it can be used again
+                }
+            });
         }
     }
 
@@ -205,8 +209,17 @@ impl Reader {
         opening: &Opening<'_>,
         attempt: u32,
     ) -> Result<(Landing<Gather>, Result<(), Error>), Error> {
+        let (opened, log) = self.race_heads(opening, attempt).await?;
+        Ok(self.receive_head(opening, opened, log).await)
+    }
+
+    async fn receive_head(
+        &self,
+        opening: &Opening<'_>,
+        Opened { object, mut head }: Opened,
+        mut log: Log<'_>,
+    ) -> (Landing<Gather>, Result<(), Error>) {
         let wire = &self.shared.wire;
-        let (Opened { object, mut head }, mut log) = self.race_heads(opening, attempt).await?;
         let expected = 0..object.size.min(opening.head_bytes);
         let landing = Landing::new(object, expected, Gather::default());
         let received = tokio::select! {
@@ -216,7 +229,7 @@ impl Reader {
             () = self.until_late(&landing) => Err(wire.slow(&landing)),
         };
         log.conclude(&received);
-        Ok((landing, received))
+        (landing, received)
     }
 
     /// One request for a head, and a second beside it if the first is not answered when others are.
