@@ -149,7 +149,7 @@ fn inspect_tells_what_would_be_fetched_and_fetches_no_weights() {
         stages,
         ["embeddings", "layer 0", "layer 1", "layer 2", "layer 3", "layer 4", "head"]
     );
-    assert_eq!(json["fetches"].as_array().unwrap().len(), 7);
+    assert_eq!(json["fetches"].as_array().unwrap().len(), 8);
     assert_eq!(json["tensors"].as_array().unwrap().len(), 47);
     let floor = json["predictions"][0]["floor_s"].as_f64().unwrap();
     assert!((floor - 3_985_536.0 / 125e6).abs() < 1e-9);
