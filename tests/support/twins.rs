@@ -76,11 +76,12 @@ impl Twins {
         }
     }
 
-    /// A stream of tokens says the same as all of them, as long as no run of bytes is wrong.
+    /// A stream of tokens says the same as all of them, as long as no run of bytes is wrong, or looks so: a U+FFFD of
+    /// the text itself is held back as the beginning of a character, and not for as long as several of them are.
     pub(crate) fn streams(&self, seed: u64, count: usize) {
         let random = &mut Random::new(seed);
         for _ in 0..count {
-            let text = texts::text(random, &self.added);
+            let text = texts::text(random, &self.added).replace('\u{fffd}', "?");
             let ids = self.ours.encode(&text, false).expect("it takes any text");
             let mut stream = Detokenizer::new(&self.ours);
             let mut streamed = String::new();

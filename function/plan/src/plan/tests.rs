@@ -192,7 +192,7 @@ fn check_fetches(plan: &Plan, limits: &Limits) -> Result<(), TestCaseError> {
         prop_assert!(plan.stages[fetch.stage].fetches.contains(&at));
         let (first, last) = (&fetch.places[0], &fetch.places[fetch.places.len() - 1]);
         prop_assert_eq!(&fetch.range, &(first.source.start..last.source.end));
-        prop_assert!(fetch.range.end - fetch.range.start <= limits.fetch_bytes(at));
+        prop_assert!(fetch.range.end - fetch.range.start <= limits.range_bytes);
         for pair in fetch.places.windows(2) {
             prop_assert!(pair[0].source.end <= pair[1].source.start);
             prop_assert!(pair[1].source.start - pair[0].source.end <= limits.gap_bytes);
