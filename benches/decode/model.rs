@@ -2,13 +2,33 @@
 
 use std::convert::Infallible;
 use std::path::Path;
+use std::time::Duration;
 
 use bytes::Bytes;
+use criterion::Criterion;
 use firstlight_device::{Arena, Cpu, Tensor};
 use firstlight_model::{Decoder, Group, Spec, StageOrder};
 
 use crate::engine::{self, Load, group, load, settings};
 use crate::random_model::RandomModel;
+
+/// Calls `measure` with each of the models and its name; with the first alone to see whether it runs.
+pub(crate) fn for_each(mut measure: impl FnMut(&mut Criterion, &str, &RandomModel)) {
+    let is_test = std::env::args().any(|arg| arg == "--test");
+    let mut criterion = Criterion::default()
+        .sample_size(10)
+        .warm_up_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_secs(4))
+        .configure_from_args();
+    let models = [
+        ("SmolLM2-135M", RandomModel::smollm2_135m()),
+        ("Qwen2.5-0.5B", RandomModel::qwen2_5_0_5b()),
+        ("Llama-3.2-1B", RandomModel::llama_3_2_1b()),
+    ];
+    for (name, random) in models.iter().take(if is_test { 1 } else { models.len() }) {
+        measure(&mut criterion, name, random);
+    }
+}
 
 /// A model whose weights are in memory.
 pub(crate) struct Model {

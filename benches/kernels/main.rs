@@ -4,11 +4,10 @@
 //! come from memory, a new stretch each time. The limit is the longer of two times: the bytes by the read bandwidth, and
 //! the operations by the peak of multiply-adds. What works in a cache has no such limit: its bytes a second are printed.
 //!
-//! A limit is what nothing disturbed, so it is compared with the least of a kernel's samples.
-//!
 //! Expected: one row of a large weight at 90 % of the bandwidth, 512 rows at 70 % of the peak and more.
 #![expect(clippy::print_stdout, reason = "a program for developers")]
 
+mod limit;
 mod stream;
 mod table;
 
@@ -22,8 +21,9 @@ use firstlight_kernels::{
 };
 use half::bf16;
 
+use self::limit::Work;
 use self::stream::Stream;
-use self::table::{Bench, Group, Work};
+use self::table::{Bench, Group};
 
 const MODELS: [Model; 3] = [
     Model {
@@ -105,7 +105,7 @@ fn products(group: &mut Group<'_>, isa: Isa, model: &Model, rows: usize, weights
     let zeros = |columns: usize| vec![0.0; rows * columns];
 
     let (mut q, mut k, mut v) = (zeros(queries), zeros(keys), zeros(keys));
-    group.measure(&name("q, k, v"), Work::product(rows, hidden, queries + 2 * keys), || {
+    group.measure(&name("q, k, v"), table::product(rows, hidden, queries + 2 * keys), || {
         let [queries, keys, values] = weights.next([queries, keys, keys], hidden);
         let product = |weight, out| Product { weight, bias: None, out };
         let products = &mut [
@@ -116,23 +116,23 @@ fn products(group: &mut Group<'_>, isa: Isa, model: &Model, rows: usize, weights
         linear_all(isa, &x[..rows * hidden], products);
     });
     let mut out = zeros(hidden);
-    group.measure(&name("output, added"), Work::product(rows, queries, hidden), || {
+    group.measure(&name("output, added"), table::product(rows, queries, hidden), || {
         let [weight] = weights.next([hidden], queries);
         linear_add(isa, &x[..rows * queries], weight, None, &mut out);
     });
     let mut out = zeros(inner);
-    group.measure(&name("gate and up"), Work::product(rows, hidden, 2 * inner), || {
+    group.measure(&name("gate and up"), table::product(rows, hidden, 2 * inner), || {
         let [gate, up] = weights.next([inner, inner], hidden);
         gated(isa, &x[..rows * hidden], (gate, None), (up, None), &mut out);
     });
     let mut out = zeros(hidden);
-    group.measure(&name("down"), Work::product(rows, inner, hidden), || {
+    group.measure(&name("down"), table::product(rows, inner, hidden), || {
         let [weight] = weights.next([hidden], inner);
         linear(isa, &x[..rows * inner], weight, None, &mut out);
     });
     if rows == 1 {
         let mut out = zeros(model.vocabulary);
-        group.measure(&name("vocabulary"), Work::product(1, hidden, model.vocabulary), || {
+        group.measure(&name("vocabulary"), table::product(1, hidden, model.vocabulary), || {
             let [weight] = weights.next([model.vocabulary], hidden);
             linear(isa, &x[..hidden], weight, None, &mut out);
         });
@@ -154,7 +154,7 @@ fn attends(
     // Each row sees itself and all before it: a product with the keys, and one with the values.
     let seen: usize = (positions - rows + 1..=positions).sum();
     let bytes = 2 * positions * model.kv_heads * model.head_dim * size_of::<f32>();
-    let work = Work::Attention { flop: 4 * seen * columns, bytes };
+    let work = Work { bytes, flop: 4 * seen * columns, like: Elements::F32(&[]) };
     group.measure(&format!("{}, last {rows} of {positions}", model.name), work, || {
         let Elements::F32(floats) = cache.take(layout.floats(positions)) else {
             unreachable!("as it was made")
@@ -170,48 +170,36 @@ fn in_cache(group: &mut Group<'_>, isa: Isa, model: &Model) {
     for rows in [1, PROMPT] {
         let (x, mut out) = (&floats[..rows * hidden], vec![0.0; rows * hidden]);
         let weight = Elements::BF16(&weights[..hidden]);
-        group.measure(
+        group.measure_cached(
             &format!("rms_norm, {rows} rows of {hidden}"),
-            Work::cached(2 * rows * hidden),
+            8 * rows * hidden,
             || {
                 rms_norm(isa, x, weight, 1e-6, &mut out);
             },
         );
-        group.measure(
-            &format!("rope, {rows} rows of {hidden}"),
-            Work::cached(2 * rows * hidden),
-            || {
-                rope(isa, &mut out, hidden, &floats[..rows * model.head_dim], model.head_dim);
-            },
-        );
-        group.measure(
-            &format!("add, {rows} rows of {hidden}"),
-            Work::cached(3 * rows * hidden),
-            || {
-                add(&mut out, x);
-            },
-        );
+        group.measure_cached(&format!("rope, {rows} rows of {hidden}"), 8 * rows * hidden, || {
+            rope(isa, &mut out, hidden, &floats[..rows * model.head_dim], model.head_dim);
+        });
+        group.measure_cached(&format!("add, {rows} rows of {hidden}"), 12 * rows * hidden, || {
+            add(&mut out, x);
+        });
         let (up, mut gate) = (&floats[..rows * inner], floats[..rows * inner].to_vec());
-        group.measure(
+        group.measure_cached(
             &format!("silu_mul, {rows} rows of {inner}"),
-            Work::cached(3 * rows * inner),
+            12 * rows * inner,
             || {
                 silu_mul(isa, &mut gate, up);
             },
         );
-        group.measure(
-            &format!("widen, {rows} rows of {hidden}"),
-            Work::cached(rows * hidden * 3 / 2),
-            || {
-                widen(isa, Elements::BF16(&weights[..rows * hidden]), &mut out);
-            },
-        );
+        group.measure_cached(&format!("widen, {rows} rows of {hidden}"), 6 * rows * hidden, || {
+            widen(isa, Elements::BF16(&weights[..rows * hidden]), &mut out);
+        });
     }
     let mut logits = floats[..vocabulary].to_vec();
-    group.measure(&format!("softmax of {vocabulary}"), Work::cached(2 * vocabulary), || {
+    group.measure_cached(&format!("softmax of {vocabulary}"), 8 * vocabulary, || {
         softmax(isa, &mut logits);
     });
-    group.measure(&format!("argmax of {vocabulary}"), Work::cached(vocabulary), || {
+    group.measure_cached(&format!("argmax of {vocabulary}"), 4 * vocabulary, || {
         black_box(argmax(isa, &logits));
     });
 }

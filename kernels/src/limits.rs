@@ -1,7 +1,7 @@
 //! What this machine can do at most, measured when asked: what the benches divide by.
 //!
-//! A rate is that of the best of several passes that all threads begin together: a limit is what
-//! nothing disturbed.
+//! A rate is that of one pass that all threads begin together. Machines are shared, so what is
+//! compared with a limit should have been measured right beside it.
 #![expect(unsafe_code, reason = "memory that was mapped as bytes is read as numbers")]
 
 use std::hint::black_box;
@@ -17,55 +17,65 @@ use crate::form::{Form, Pairs, Widened};
 use crate::isa::Isa;
 use crate::simd::{Bf16Dot, Bf16Kernel, Kernel, Simd};
 
-/// Bytes a second that `threads` can read from memory, each a stretch of its own.
+/// Memory that no cache holds, to see how fast it is read.
 ///
 /// The pages are huge where the kernel allows, as those of the weights are (measured on two cores
 /// of Zen 4: 50 GB/s, and 36 to 42 with small ones).
-pub fn read_bandwidth(threads: usize) -> io::Result<f64> {
-    let mut memory = MmapMut::map_anon(READ_BYTES)?;
-    #[cfg(target_os = "linux")]
-    drop(memory.advise(memmap2::Advice::HugePage)); // a kernel without them gives small ones
-    memory.fill(1);
-    // SAFETY: all bits are some f32.
-    let (_, floats, _) = unsafe { memory.align_to::<f32>() };
-    let share = floats.len() / threads;
-    Ok(best_rate(threads, |thread| {
-        let floats = &floats[thread * share..][..share];
-        black_box(Isa::best().run(Read(floats)));
-        size_of_val(floats)
-    }))
+#[derive(Debug)]
+pub struct Memory(MmapMut);
+
+impl Memory {
+    /// 512 MiB, which are there.
+    pub fn new() -> io::Result<Self> {
+        let mut memory = MmapMut::map_anon(READ_BYTES)?;
+        #[cfg(target_os = "linux")]
+        drop(memory.advise(memmap2::Advice::HugePage)); // a kernel without them gives small ones
+        memory.fill(1);
+        Ok(Self(memory))
+    }
+
+    /// Bytes a second that `threads` read, each a stretch of its own.
+    #[must_use]
+    pub fn read_rate(&self, threads: usize) -> f64 {
+        // SAFETY: all bits are some f32.
+        let (_, floats, _) = unsafe { self.0.align_to::<f32>() };
+        let share = floats.len() / threads;
+        rate(threads, |thread| {
+            let floats = &floats[thread * share..][..share];
+            black_box(Isa::best().run(Read(floats)));
+            size_of_val(floats)
+        })
+    }
 }
 
 /// Floating-point operations a second of `threads` in products with weights of the dtype of `like`:
 /// multiply-adds that never leave the registers (those of the portable code do, which has none of
 /// its own).
 #[must_use]
-pub fn peak_flops(isa: Isa, like: Elements<'_>, threads: usize) -> f64 {
+pub fn flop_rate(isa: Isa, like: Elements<'_>, threads: usize) -> f64 {
     let bf16 = matches!(like, Elements::BF16(_)) && isa.has_bf16_dot();
-    best_rate(threads, |_| if bf16 { isa.run_bf16(MultiplyAdds) } else { isa.run(MultiplyAdds) })
+    rate(threads, |_| if bf16 { isa.run_bf16(MultiplyAdds) } else { isa.run(MultiplyAdds) })
 }
 
-/// What all threads did, by the time from the first start to the last end, in the best pass. `work`
-/// takes the number of a thread, and says how much it did.
-fn best_rate(threads: usize, work: impl Fn(usize) -> usize + Sync) -> f64 {
+/// What all threads did, by the time from the first start to the last end. `work` takes the number
+/// of a thread, and says how much it did.
+fn rate(threads: usize, work: impl Fn(usize) -> usize + Sync) -> f64 {
     let barrier = Barrier::new(threads);
-    let pass = |thread| {
+    let run = |thread| {
         barrier.wait();
         let started = Instant::now();
         let amount = work(thread);
         (started, amount, Instant::now())
     };
-    let rate = |_| {
-        let runs: Vec<_> = thread::scope(|scope| {
-            let threads: Vec<_> = (0..threads).map(|n| scope.spawn(move || pass(n))).collect();
-            threads.into_iter().map(|thread| thread.join().expect("no work panics")).collect()
-        });
-        let started = runs.iter().map(|run| run.0).min().expect("a thread");
-        let ended = runs.iter().map(|run| run.2).max().expect("a thread");
-        let amount: usize = runs.iter().map(|run| run.1).sum();
-        amount as f64 / (ended - started).as_secs_f64()
-    };
-    (0..PASSES).map(rate).fold(0.0, f64::max)
+    let runs: Vec<_> = thread::scope(|scope| {
+        let run = &run;
+        let threads: Vec<_> = (0..threads).map(|n| scope.spawn(move || run(n))).collect();
+        threads.into_iter().map(|thread| thread.join().expect("no work panics")).collect()
+    });
+    let started = runs.iter().map(|run| run.0).min().expect("a thread");
+    let ended = runs.iter().map(|run| run.2).max().expect("a thread");
+    let amount: usize = runs.iter().map(|run| run.1).sum();
+    amount as f64 / (ended - started).as_secs_f64()
 }
 
 /// The sum of all numbers, in as many chains as hide how long an addition takes.
@@ -146,8 +156,5 @@ const AHEAD_FLOATS: usize = 1024;
 /// f32 in a cache line.
 const LINE_FLOATS: usize = 16;
 
-/// Additions in a chain: about a millisecond.
-const ROUNDS: usize = 1 << 17;
-
-/// A pass of reads takes some ten milliseconds, of products one; a few that nothing disturbed suffice.
-const PASSES: usize = 24;
+/// Additions in a chain: some milliseconds.
+const ROUNDS: usize = 1 << 19;

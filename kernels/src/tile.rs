@@ -50,6 +50,32 @@ pub(crate) fn dot<F: Form, const M: usize, const N: usize>(
     *sums = local;
 }
 
+/// [`dot`] of one row `x` with rows that lie one behind another: `ahead` begins where they do.
+///
+/// The rows are read in the order of memory, one stream a thread, which comes as fast as memory is
+/// read at all; rows of one kilobyte that are read beside each other come at 0.6 to 0.8 of that
+/// (measured). One chain of sums at a time keeps up where each of its steps is a whole line.
+#[inline(always)]
+pub(crate) fn dot_in_order<F: Form, const N: usize>(
+    form: F,
+    x: &[Lanes<F, F::X>],
+    w: [&[Lanes<F, F::Weight>]; N],
+    ahead: &[F::Element],
+    sums: &mut [Vector<F>; N],
+) {
+    let step_bytes = size_of::<Lanes<F, F::Weight>>();
+    let mut byte = AHEAD_BYTES;
+    for (sum, w) in sums.iter_mut().zip(w) {
+        let mut local = *sum;
+        for (x, w) in x.iter().zip(w) {
+            form.simd().prefetch(ahead, byte / size_of::<F::Element>());
+            local = form.multiply_add(form.load_x(x), form.load_weight(w), local);
+            byte += step_bytes;
+        }
+        *sum = local;
+    }
+}
+
 /// `sums[m] += a[m][t] * b[t]`: the outer products of `M` columns of numbers with rows of two
 /// vectors.
 ///
@@ -84,4 +110,8 @@ pub(crate) fn outer<S: Simd, const M: usize>(
 }
 
 /// A cache line.
-const LINE_BYTES: usize = 64;
+pub(crate) const LINE_BYTES: usize = 64;
+
+/// How far ahead of its reads a stream asks for memory: a page, the furthest that prefetchers of
+/// the hardware go.
+const AHEAD_BYTES: usize = 4096;

@@ -1,6 +1,6 @@
 //! A block of a product: rows by columns, in tiles that stay in the registers.
 //!
-//! One row (decoding) multiplies eight weight rows at a time, at the speed of memory. More rows (a
+//! One row (decoding) multiplies weight rows in the order of memory, at its speed. More rows (a
 //! prompt) come in groups that share what was loaded of the weights, and a block of weights waits in
 //! the second-level cache while the groups pass.
 //!
@@ -14,9 +14,9 @@ use half::bf16;
 
 use crate::elements::{Element, Elements};
 use crate::elementwise::silu_mul_in;
-use crate::form::{Form, Pairs, Vector, Widened};
+use crate::form::{Form, Lanes, Pairs, Vector, Widened};
 use crate::simd::{Bf16Dot, Bf16Kernel, Kernel, Simd};
-use crate::tile;
+use crate::tile::{self, LINE_BYTES};
 
 /// What becomes of a product.
 #[derive(Clone, Copy)]
@@ -120,8 +120,12 @@ impl<X: Copy + Default, E: Element> Multiply<'_, '_, X, E> {
             for out in &self.panel.out[row..row + M] {
                 form.simd().prefetch(out, column); // for `finish`
             }
-            let ahead = self.weight.get((column + N) * self.panel.inputs..).unwrap_or(&[]);
-            tile::dot(form, x, w, ahead, &mut sums);
+            let behind = |column| self.weight.get(column * self.panel.inputs..).unwrap_or(&[]);
+            if M == 1 && size_of::<Lanes<F, F::Weight>>() >= LINE_BYTES {
+                tile::dot_in_order(form, x[0], w, behind(column), &mut sums[0]);
+            } else {
+                tile::dot(form, x, w, behind(column + N), &mut sums);
+            }
             self.add_rest(form, row, column, &mut sums);
             self.finish::<F, M, N>(form.simd(), row, column, &sums);
         }
