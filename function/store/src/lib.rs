@@ -13,7 +13,7 @@
 //! - `client`: HTTP/1.1 and TLS for the first three, bodies straight into memory; `connector`: aws-sdk-s3's way to it
 //! - [`settings`]: endpoints, tokens and limits, resolved once by the caller
 //! - [`reader`]: attempts to answers; with [`sink`] (the caller's memory), `attempt` and its `log`, `hedge` (when a
-//!   second attempt pays) and `throttle` (the bandwidth cap)
+//!   second attempt pays), `pauses` (between failed attempts) and `throttle` (the bandwidth cap)
 
 #![deny(unsafe_code)] // but for one line: mapping a file
 
@@ -34,6 +34,7 @@ mod connector;
 mod error;
 mod hedge;
 mod log;
+mod pauses;
 mod throttle;
 
 pub use error::Error;

@@ -6,7 +6,6 @@
 //! with it, the next one runs on another. A range that is far behind its peers (see `hedge`) is asked for a second time
 //! beside the first, and the faster of the two wins; the head of an object whose first byte is late is so too.
 
-use std::hash::{BuildHasher, RandomState};
 use std::ops::Range;
 use std::pin::pin;
 use std::sync::Arc;
@@ -21,17 +20,10 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::attempt::{Landing, Wire};
 use crate::hedge::Hedging;
 use crate::log::{Label, Log};
+use crate::pauses::Pauses;
 use crate::settings::{CONNECT, URGENT_IN_FLIGHT};
 use crate::throttle::Throttle;
 use crate::{Error, Gather, Limits, Object, Opened, Sink, Store};
-
-/// The first pause after a broken attempt; it doubles with each.
-const PAUSE: Duration = Duration::from_millis(40);
-/// The same where the server asked for fewer requests, which it does for seconds.
-const PAUSE_WHEN_THROTTLED: Duration = Duration::from_millis(400);
-/// Attempts at one range altogether, as a multiple of [`Limits::attempts`]: a server that gives one byte each time is
-/// not asked forever.
-const ATTEMPTS_WITH_PROGRESS: u32 = 16;
 
 /// How often what is in flight is looked at: a fraction of S3's first byte; sixteen ranges are 640 looks a second.
 const LOOK_AGAIN: Duration = Duration::from_millis(25);
@@ -177,27 +169,29 @@ impl Reader {
         priority: Priority,
         mut pauses: Pauses,
     ) -> Result<(), Error> {
+        let timeline = &self.shared.wire.timeline;
         loop {
             let before = landing.reached();
             match self.race(landing, stage, pauses.attempt, priority).await {
                 Ok(()) => return Ok(()),
-                Err(error) => self.pause(&mut pauses, error, landing.reached() > before).await?,
+                Err(error) => pauses.wait(error, landing.reached() > before, timeline).await?,
             }
         }
     }
 
     async fn open_with(&self, opening: &Opening<'_>) -> Result<(Object, Vec<u8>), Error> {
+        let timeline = &self.shared.wire.timeline;
         let turn = self.turn(Priority::Urgent).await;
         let mut pauses = Pauses::new(&self.shared.limits);
         let (landing, received) = loop {
             match self.attempt_to_open(opening, pauses.attempt).await {
-                Err(error) => self.pause(&mut pauses, error, false).await?,
+                Err(error) => pauses.wait(error, false, timeline).await?,
                 Ok(opened) => break opened,
             }
         };
         // What broke in the middle goes on from the byte reached, as a range of the version that is known now.
         if let Err(error) = received {
-            self.pause(&mut pauses, error, landing.reached() > 0).await?;
+            pauses.wait(error, landing.reached() > 0, timeline).await?;
             self.finish(&landing, &opening.stage.into(), turn.priority, pauses).await?;
         }
         Ok((landing.object.clone(), landing.into_sink().into_bytes()))
@@ -346,18 +340,6 @@ impl Reader {
             }
         }
     }
-
-    async fn pause(&self, pauses: &mut Pauses, error: Error, progress: bool) -> Result<(), Error> {
-        let timeline = &self.shared.wire.timeline;
-        if matches!(error, Error::Stalled { .. }) {
-            timeline.count(Counter::Stalls, 1);
-        }
-        tracing::debug!(%error, "attempt failed");
-        let pause = pauses.after(error, progress)?;
-        timeline.count(Counter::Retries, 1);
-        sleep(pause).await;
-        Ok(())
-    }
 }
 
 /// What is opened, and how much of it is wanted.
@@ -377,73 +359,5 @@ impl Opening<'_> {
             return Err(Error::TooLarge { object: wire.store.locate(self.key), size, limit });
         }
         Ok(opened)
-    }
-}
-
-/// How long to wait after each failed attempt, and when to give up.
-struct Pauses {
-    attempt: u32,
-    in_a_row: u32,
-    allowed: u32,
-}
-
-impl Pauses {
-    fn new(limits: &Limits) -> Self {
-        Self { attempt: 1, in_a_row: 0, allowed: limits.attempts.max(1) }
-    }
-
-    /// Full jitter: anything up to the pause that is due, so that ranges that broke together do not return together.
-    fn after(&mut self, error: Error, progress: bool) -> Result<Duration, Error> {
-        if !error.is_transient() {
-            return Err(error);
-        }
-        self.in_a_row = if progress { 1 } else { self.in_a_row + 1 };
-        if self.in_a_row >= self.allowed || self.attempt >= self.allowed * ATTEMPTS_WITH_PROGRESS {
-            return Err(Error::GaveUp { attempts: self.attempt, last: Box::new(error) });
-        }
-        self.attempt += 1;
-        let first = if error.is_throttling() { PAUSE_WHEN_THROTTLED } else { PAUSE };
-        let due = first * 2_u32.pow((self.in_a_row - 1).min(6));
-        Ok(due.mul_f64(random_share()))
-    }
-}
-
-/// Anything in 0..1; its only use is to be different each time.
-fn random_share() -> f64 {
-    let random = RandomState::new().hash_one(0_u8);
-    random as f64 / u64::MAX as f64
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn broken() -> Error {
-        Error::Connection { object: "x".into(), reason: "reset".into() }
-    }
-
-    #[test]
-    fn attempts_without_progress_are_counted_and_progress_starts_the_count_anew() {
-        let mut pauses = Pauses::new(&Limits { attempts: 3, ..Limits::default() });
-        assert!(pauses.after(broken(), false).is_ok());
-        assert!(pauses.after(broken(), false).is_ok());
-        assert!(pauses.after(broken(), true).is_ok());
-        assert!(pauses.after(broken(), false).is_ok());
-        let gave_up = pauses.after(broken(), false).unwrap_err();
-        assert!(matches!(gave_up, Error::GaveUp { attempts: 5, .. }), "{gave_up}");
-    }
-
-    #[test]
-    fn what_cannot_get_better_is_not_tried_again() {
-        let gone = Error::NotFound { object: "x".into(), hint: None };
-        let mut pauses = Pauses::new(&Limits::default());
-        assert!(matches!(pauses.after(gone, true), Err(Error::NotFound { .. })));
-    }
-
-    #[test]
-    fn endless_progress_ends() {
-        let mut pauses = Pauses::new(&Limits { attempts: 2, ..Limits::default() });
-        let tries = (0..1000).take_while(|_| pauses.after(broken(), true).is_ok()).count();
-        assert_eq!(tries, 31);
     }
 }
