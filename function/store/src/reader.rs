@@ -242,18 +242,19 @@ impl Reader {
         }
         timeline.count(Counter::Hedges, 1);
         let mut second = pin!(self.request_head(opening, attempt, true));
-        tokio::select! {
+        let won = tokio::select! {
             biased;
-            done = &mut first => if done.as_ref().is_err_and(Error::is_transient) {
-                second.await
-            } else {
-                done
+            done = &mut first => match done {
+                Err(error) if error.is_transient() => second.await?,
+                done => return done,
             },
-            done = &mut second => if done.is_err() { first.await } else {
-                timeline.count(Counter::HedgesWon, 1);
-                done
+            done = &mut second => match done {
+                Err(_) => return first.await,
+                Ok(won) => won,
             },
-        }
+        };
+        timeline.count(Counter::HedgesWon, 1);
+        Ok(won)
     }
 
     async fn request_head(
@@ -308,7 +309,10 @@ impl Reader {
         let mut second = pin!(self.shared.wire.attempt(landing, label(true)));
         tokio::select! {
             biased;
-            done = &mut first => if done.is_ok() { return done } else { second.await? },
+            done = &mut first => match done {
+                Err(error) if error.is_transient() => second.await?,
+                done => return done,
+            },
             done = &mut second => if done.is_err() { return first.await },
         }
         timeline.count(Counter::HedgesWon, 1);
