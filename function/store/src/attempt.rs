@@ -21,7 +21,7 @@ use crate::hedge::Hedging;
 use crate::log::{Label, Log};
 use crate::settings::CONNECT;
 use crate::throttle::Throttle;
-use crate::{Body, Error, Object, Sink, Store};
+use crate::{Body, Error, Limits, Object, Sink, Store};
 
 /// The memory that a range lands in, and how far it is filled.
 pub(crate) struct Landing<S> {
@@ -96,7 +96,7 @@ fn in_memory(bytes: u64, limit: usize) -> usize {
 pub(crate) struct Wire {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) stall: Duration,
-    pub(crate) throttle: Option<Throttle>,
+    throttle: Option<Throttle>,
     pub(crate) hedging: Hedging,
     /// Bytes of the ranges of weights that have landed so far.
     pub(crate) landed: AtomicU64,
@@ -104,6 +104,17 @@ pub(crate) struct Wire {
 }
 
 impl Wire {
+    pub(crate) fn new(store: Arc<dyn Store>, limits: &Limits, timeline: Timeline) -> Self {
+        Self {
+            store,
+            stall: limits.stall,
+            throttle: limits.bandwidth_bytes_per_s.map(Throttle::new),
+            hedging: Hedging::new(limits.hedge_share),
+            landed: AtomicU64::new(0),
+            timeline,
+        }
+    }
+
     /// Reads what is missing of a range, from the byte that was reached when it was called.
     pub(crate) async fn attempt<S: Sink>(
         &self,

@@ -7,26 +7,19 @@
 //! beside the first, and the faster of the two wins; the head of an object whose first byte is late is so too.
 
 use std::ops::Range;
-use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
+use std::sync::atomic::Ordering::Relaxed;
 
 use bytes::Bytes;
-use firstlight_timeline::{Counter, Timeline};
+use firstlight_timeline::Timeline;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::timeout;
 
 use crate::attempt::{Landing, Wire};
-use crate::hedge::Hedging;
 use crate::log::{Label, Log};
 use crate::pauses::Pauses;
 use crate::settings::{CONNECT, URGENT_IN_FLIGHT};
-use crate::throttle::Throttle;
 use crate::{Error, Gather, Limits, Object, Opened, Sink, Store};
-
-/// How often what is in flight is looked at: a fraction of S3's first byte; sixteen ranges are 640 looks a second.
-const LOOK_AGAIN: Duration = Duration::from_millis(25);
 
 /// Which queue a range waits in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,14 +53,7 @@ impl Reader {
     /// A reader of `store` that keeps `limits` and tells `timeline`.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, limits: Limits, timeline: Timeline) -> Self {
-        let wire = Wire {
-            store,
-            stall: limits.stall,
-            throttle: limits.bandwidth_bytes_per_s.map(Throttle::new),
-            hedging: Hedging::new(limits.hedge_share),
-            landed: AtomicU64::new(0),
-            timeline,
-        };
+        let wire = Wire::new(store, &limits, timeline);
         let weights = Arc::new(Semaphore::new(limits.in_flight.max(1)));
         let urgent = Arc::new(Semaphore::new(URGENT_IN_FLIGHT));
         Self { shared: Arc::new(Shared { wire, limits, weights, urgent }) }
@@ -169,12 +155,18 @@ impl Reader {
         priority: Priority,
         mut pauses: Pauses,
     ) -> Result<(), Error> {
-        let timeline = &self.shared.wire.timeline;
+        let wire = &self.shared.wire;
+        let is_weights = priority == Priority::Weights;
         loop {
             let before = landing.reached();
-            match self.race(landing, stage, pauses.attempt, priority).await {
+            let attempt = pauses.attempt;
+            let label = |hedge| Label { stage: Arc::clone(stage), attempt, hedge, is_weights };
+            let read = |hedge| wire.attempt(landing, label(hedge));
+            match wire.race(read, wire.until_late(landing)).await {
                 Ok(()) => return Ok(()),
-                Err(error) => pauses.wait(error, landing.reached() > before, timeline).await?,
+                Err(error) => {
+                    pauses.wait(error, landing.reached() > before, &wire.timeline).await?;
+                }
             }
         }
     }
@@ -203,7 +195,9 @@ impl Reader {
         opening: &Opening<'_>,
         attempt: u32,
     ) -> Result<(Landing<Gather>, Result<(), Error>), Error> {
-        let (opened, log) = self.race_heads(opening, attempt).await?;
+        let wire = &self.shared.wire;
+        let request = |hedge| self.request_head(opening, attempt, hedge);
+        let (opened, log) = wire.race(request, wire.until_overdue()).await?;
         Ok(self.receive_head(opening, opened, log).await)
     }
 
@@ -220,41 +214,10 @@ impl Reader {
             biased;
             received = wire.receive(&landing, 0, &mut *head, &mut log) => received,
             // Goes on from the byte reached, over another connection.
-            () = self.until_late(&landing) => Err(wire.slow(&landing)),
+            () = wire.until_late(&landing) => Err(wire.slow(&landing)),
         };
         log.conclude(&received);
         (landing, received)
-    }
-
-    /// One request for a head, and a second beside it if the first is not answered when others are.
-    async fn race_heads(
-        &self,
-        opening: &Opening<'_>,
-        attempt: u32,
-    ) -> Result<(Opened, Log<'_>), Error> {
-        let Wire { hedging, timeline, .. } = &self.shared.wire;
-        hedging.request();
-        let mut first = pin!(self.request_head(opening, attempt, false));
-        tokio::select! {
-            biased;
-            done = &mut first => return done,
-            () = self.until_overdue() => {}
-        }
-        timeline.count(Counter::Hedges, 1);
-        let mut second = pin!(self.request_head(opening, attempt, true));
-        let won = tokio::select! {
-            biased;
-            done = &mut first => match done {
-                Err(error) if error.is_transient() => second.await?,
-                done => return done,
-            },
-            done = &mut second => match done {
-                Err(_) => return first.await,
-                Ok(won) => won,
-            },
-        };
-        timeline.count(Counter::HedgesWon, 1);
-        Ok(won)
     }
 
     async fn request_head(
@@ -283,64 +246,6 @@ impl Reader {
                 let failed = Err(error);
                 log.conclude(&failed);
                 failed
-            }
-        }
-    }
-
-    /// One attempt, and a second beside it if the first is late and the budget allows.
-    async fn race<S: Sink>(
-        &self,
-        landing: &Landing<S>,
-        stage: &Arc<str>,
-        attempt: u32,
-        priority: Priority,
-    ) -> Result<(), Error> {
-        let Wire { hedging, timeline, .. } = &self.shared.wire;
-        let is_weights = priority == Priority::Weights;
-        let label = |hedge| Label { stage: Arc::clone(stage), attempt, hedge, is_weights };
-        hedging.request();
-        let mut first = pin!(self.shared.wire.attempt(landing, label(false)));
-        tokio::select! {
-            biased;
-            done = &mut first => return done,
-            () = self.until_late(landing) => {}
-        }
-        timeline.count(Counter::Hedges, 1);
-        let mut second = pin!(self.shared.wire.attempt(landing, label(true)));
-        tokio::select! {
-            biased;
-            done = &mut first => match done {
-                Err(error) if error.is_transient() => second.await?,
-                done => return done,
-            },
-            done = &mut second => if done.is_err() { return first.await },
-        }
-        timeline.count(Counter::HedgesWon, 1);
-        Ok(())
-    }
-
-    /// Returns when a second attempt at what is missing is due and paid for: never, where that does not happen.
-    async fn until_late<S: Sink>(&self, landing: &Landing<S>) {
-        let hedging = &self.shared.wire.hedging;
-        let (before, started) = (landing.reached(), Instant::now());
-        let mut watch = hedging.watch(landing.range.end - before);
-        loop {
-            sleep(LOOK_AGAIN).await;
-            let is_late = watch.is_late(started.elapsed(), landing.reached() - before);
-            if is_late && hedging.spend() {
-                return;
-            }
-        }
-    }
-
-    /// Returns when a second request for a head is due and paid for.
-    async fn until_overdue(&self) {
-        let hedging = &self.shared.wire.hedging;
-        let started = Instant::now();
-        loop {
-            sleep(LOOK_AGAIN).await;
-            if hedging.is_overdue(started.elapsed()) && hedging.spend() {
-                return;
             }
         }
     }

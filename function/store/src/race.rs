@@ -1,0 +1,137 @@
+//! A second attempt beside the first, once the first is late and the budget allows (see `hedge`):
+//! the faster one wins, and the other is dropped, its request with it.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use firstlight_timeline::Counter;
+use tokio::time::{Instant, sleep};
+
+use crate::attempt::{Landing, Wire};
+use crate::{Error, Sink};
+
+/// How often what is in flight is looked at: a fraction of S3's first byte; sixteen ranges are 640
+/// looks a second.
+const LOOK_AGAIN: Duration = Duration::from_millis(25);
+
+impl Wire {
+    /// Runs `attempt(false)` and, from when `late` returns, the hedge `attempt(true)` beside it.
+    /// One that breaks leaves the race to its twin; where the first fails for good, so would the
+    /// hedge.
+    pub(crate) async fn race<T, A>(
+        &self,
+        attempt: impl Fn(bool) -> A,
+        late: impl Future<Output = ()>,
+    ) -> Result<T, Error>
+    where
+        A: Future<Output = Result<T, Error>>,
+    {
+        self.hedging.request();
+        let mut first = pin!(attempt(false));
+        tokio::select! {
+            biased;
+            done = &mut first => return done,
+            () = late => {}
+        }
+        self.timeline.count(Counter::Hedges, 1);
+        let mut hedge = pin!(attempt(true));
+        let won = tokio::select! {
+            biased;
+            done = &mut first => match done {
+                Err(error) if error.is_transient() => hedge.await?,
+                done => return done,
+            },
+            done = &mut hedge => match done {
+                Err(_) => return first.await,
+                Ok(won) => won,
+            },
+        };
+        self.timeline.count(Counter::HedgesWon, 1);
+        Ok(won)
+    }
+
+    /// Returns when a second attempt at what is missing is due and paid for: never, where that does
+    /// not happen.
+    pub(crate) async fn until_late<S: Sink>(&self, landing: &Landing<S>) {
+        let before = landing.reached();
+        let mut watch = self.hedging.watch(landing.range.end - before);
+        self.until(|waited| watch.is_late(waited, landing.reached() - before)).await;
+    }
+
+    /// The same for a request of which nothing but its first byte is awaited.
+    pub(crate) async fn until_overdue(&self) {
+        self.until(|waited| self.hedging.is_overdue(waited)).await;
+    }
+
+    /// Returns when `is_late`, which is told the time waited, says so and a hedge is paid for.
+    async fn until(&self, mut is_late: impl FnMut(Duration) -> bool) {
+        let started = Instant::now();
+        loop {
+            sleep(LOOK_AGAIN).await;
+            if is_late(started.elapsed()) && self.hedging.spend() {
+                return;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::ready;
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use firstlight_timeline::Timeline;
+    use tokio::task::yield_now;
+
+    use super::*;
+    use crate::Limits;
+    use crate::folder::Folder;
+
+    /// After how many turns an attempt ends, and how; it answers whether it is the hedge.
+    type Attempt = (usize, fn(bool) -> Result<bool, Error>);
+
+    fn breaks(_: bool) -> Result<bool, Error> {
+        Err(Error::Connection { object: "x".into(), reason: "reset".into() })
+    }
+
+    fn fails(_: bool) -> Result<bool, Error> {
+        Err(Error::NotFound { object: "x".into(), hint: None })
+    }
+
+    async fn run((turns, end): Attempt, is_hedge: bool) -> Result<bool, Error> {
+        for _ in 0..turns {
+            yield_now().await;
+        }
+        end(is_hedge)
+    }
+
+    /// What comes of a race whose first attempt is late at once, and how many hedges won it.
+    async fn race(first: Attempt, hedge: Attempt) -> (Option<bool>, u64) {
+        let timeline = Timeline::start(None);
+        let store = Arc::new(Folder::new(Path::new(".")).unwrap());
+        let wire = Wire::new(store, &Limits::default(), timeline.clone());
+        let attempt = |is_hedge| run(if is_hedge { hedge } else { first }, is_hedge);
+        let done = wire.race(attempt, ready(())).await;
+        (done.ok(), timeline.counted(Counter::HedgesWon))
+    }
+
+    #[tokio::test]
+    async fn the_first_answer_wins() {
+        assert_eq!(race((3, Ok), (9, Ok)).await, (Some(false), 0));
+        assert_eq!(race((9, Ok), (3, Ok)).await, (Some(true), 1));
+    }
+
+    #[tokio::test]
+    async fn what_breaks_leaves_the_race_to_its_twin() {
+        assert_eq!(race((3, breaks), (9, Ok)).await, (Some(true), 1));
+        assert_eq!(race((9, Ok), (3, breaks)).await, (Some(false), 0));
+        assert_eq!(race((3, breaks), (9, breaks)).await, (None, 0));
+        assert_eq!(race((9, breaks), (3, breaks)).await, (None, 0));
+    }
+
+    #[tokio::test]
+    async fn a_first_attempt_that_fails_for_good_ends_the_race() {
+        assert_eq!(race((3, fails), (9, Ok)).await, (None, 0));
+    }
+}
