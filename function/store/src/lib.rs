@@ -12,9 +12,9 @@
 //! - [`s3`], [`http`], [`hf`], [`folder`]: the four stores
 //! - `client`: HTTP/1.1 and TLS for the first three, bodies straight into memory; `connector`: aws-sdk-s3's way to it
 //! - [`settings`]: endpoints, tokens and limits, resolved once by the caller
-//! - [`reader`]: attempts to answers; with [`sink`] (the caller's memory), `attempt` and its `log`, `race` (a second
-//!   attempt beside a late one) and `hedge` (when that pays), `pauses` (between failed attempts) and `throttle` (the
-//!   bandwidth cap)
+//! - [`reader`]: attempts to answers; with [`sink`] (the caller's memory), `opening` (an object's
+//!   head), `attempt` and its `log`, `race` (a second attempt beside a late one) and `hedge` (when
+//!   that pays), `pauses` (between failed attempts) and `throttle` (the bandwidth cap)
 
 #![deny(unsafe_code)] // but for one line: mapping a file
 
@@ -35,6 +35,7 @@ mod connector;
 mod error;
 mod hedge;
 mod log;
+mod opening;
 mod pauses;
 mod race;
 mod throttle;

@@ -13,13 +13,13 @@ use std::sync::atomic::Ordering::Relaxed;
 use bytes::Bytes;
 use firstlight_timeline::Timeline;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
 
 use crate::attempt::{Landing, Wire};
-use crate::log::{Label, Log};
+use crate::log::Label;
+use crate::opening::Opening;
 use crate::pauses::Pauses;
-use crate::settings::{CONNECT, URGENT_IN_FLIGHT};
-use crate::{Error, Gather, Limits, Object, Opened, Sink, Store};
+use crate::settings::URGENT_IN_FLIGHT;
+use crate::{Error, Limits, Object, Sink, Store};
 
 /// Which queue a range waits in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,8 +93,9 @@ impl Reader {
             let opening =
                 Opening { key, stage: "connections", head_bytes: 1, size_limit: u64::MAX };
             tokio::spawn(async move {
-                if let Ok((opened, log)) = reader.request_head(&opening, 1, false).await {
-                    drop(reader.receive_head(&opening, opened, log).await); // then it can be used again
+                let wire = &reader.shared.wire;
+                if let Ok((opened, log)) = opening.request(wire, 1, false).await {
+                    drop(opening.receive(wire, opened, log).await); // then it can be used again
                 }
             });
         }
@@ -172,101 +173,20 @@ impl Reader {
     }
 
     async fn open_with(&self, opening: &Opening<'_>) -> Result<(Object, Vec<u8>), Error> {
-        let timeline = &self.shared.wire.timeline;
+        let Shared { wire, limits, .. } = &*self.shared;
         let turn = self.turn(Priority::Urgent).await;
-        let mut pauses = Pauses::new(&self.shared.limits);
+        let mut pauses = Pauses::new(limits);
         let (landing, received) = loop {
-            match self.attempt_to_open(opening, pauses.attempt).await {
-                Err(error) => pauses.wait(error, false, timeline).await?,
+            match opening.attempt(wire, pauses.attempt).await {
+                Err(error) => pauses.wait(error, false, &wire.timeline).await?,
                 Ok(opened) => break opened,
             }
         };
         // What broke in the middle goes on from the byte reached, as a range of the version that is known now.
         if let Err(error) = received {
-            pauses.wait(error, landing.reached() > 0, timeline).await?;
+            pauses.wait(error, landing.reached() > 0, &wire.timeline).await?;
             self.finish(&landing, &opening.stage.into(), turn.priority, pauses).await?;
         }
         Ok((landing.object.clone(), landing.into_sink().into_bytes()))
-    }
-
-    /// Asks for an object's head and receives it; also says how the latter went.
-    async fn attempt_to_open(
-        &self,
-        opening: &Opening<'_>,
-        attempt: u32,
-    ) -> Result<(Landing<Gather>, Result<(), Error>), Error> {
-        let wire = &self.shared.wire;
-        let request = |hedge| self.request_head(opening, attempt, hedge);
-        let (opened, log) = wire.race(request, wire.until_overdue()).await?;
-        Ok(self.receive_head(opening, opened, log).await)
-    }
-
-    async fn receive_head(
-        &self,
-        opening: &Opening<'_>,
-        Opened { object, mut head }: Opened,
-        mut log: Log<'_>,
-    ) -> (Landing<Gather>, Result<(), Error>) {
-        let wire = &self.shared.wire;
-        let expected = 0..object.size.min(opening.head_bytes);
-        let landing = Landing::new(object, expected, Gather::default());
-        let received = tokio::select! {
-            biased;
-            received = wire.receive(&landing, 0, &mut *head, &mut log) => received,
-            // Goes on from the byte reached, over another connection.
-            () = wire.until_late(&landing) => Err(wire.slow(&landing)),
-        };
-        log.conclude(&received);
-        (landing, received)
-    }
-
-    async fn request_head(
-        &self,
-        opening: &Opening<'_>,
-        attempt: u32,
-        hedge: bool,
-    ) -> Result<(Opened, Log<'_>), Error> {
-        let wire = &self.shared.wire;
-        let stage = opening.stage.into();
-        let label = Label { stage, attempt, hedge, is_weights: false };
-        let range = 0..opening.head_bytes;
-        let mut log = Log::new(&wire.timeline, opening.key.into(), range, label);
-        let patience = wire.stall + CONNECT;
-        let answer = timeout(patience, wire.store.open(opening.key, opening.head_bytes)).await;
-        let opened = answer.unwrap_or_else(|_| {
-            let object = wire.store.locate(opening.key);
-            Err(Error::Stalled { object, at: 0, after_s: patience.as_secs_f64() })
-        });
-        match opened.and_then(|opened| opening.check(opened, wire)) {
-            Ok(opened) => {
-                wire.hedging.first_byte(log.age());
-                Ok((opened, log))
-            }
-            Err(error) => {
-                let failed = Err(error);
-                log.conclude(&failed);
-                failed
-            }
-        }
-    }
-}
-
-/// What is opened, and how much of it is wanted.
-struct Opening<'a> {
-    key: &'a str,
-    /// What the timeline calls it.
-    stage: &'static str,
-    head_bytes: u64,
-    /// A larger object is refused before it is read.
-    size_limit: u64,
-}
-
-impl Opening<'_> {
-    fn check(&self, opened: Opened, wire: &Wire) -> Result<Opened, Error> {
-        let (size, limit) = (opened.object.size, self.size_limit);
-        if size > limit {
-            return Err(Error::TooLarge { object: wire.store.locate(self.key), size, limit });
-        }
-        Ok(opened)
     }
 }
