@@ -13,14 +13,13 @@
 //!     .on(Requests::get("models", "*").with_chance(0.01), Action::slow_down());
 //! ```
 
-use std::{
-    ops::Range,
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
-    time::Duration,
-};
+mod action;
+mod requests;
 
-use bytes::Bytes;
-use hyper::Method;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+pub use action::Action;
+pub use requests::Requests;
 
 use crate::request::Target;
 
@@ -54,8 +53,7 @@ impl Faults {
         for (share, action) in shares {
             let to = from + share;
             assert!(share >= 0.0 && to <= 1.0, "a share of {share} after {from} of the requests");
-            let requests = Requests { turn: Turn::Drawn { from, to }, ..requests.clone() };
-            self = self.on(requests, action);
+            self = self.on(requests.clone().drawn(from, to), action);
             self.rules.last_mut().expect("it was added").draw = draw;
             from = to;
         }
@@ -99,198 +97,6 @@ struct Rule {
     seen: AtomicU64,
 }
 
-/// Which requests a rule is about, and which of them in turn. In names, `*` stands for any text.
-#[derive(Clone, Debug)]
-pub struct Requests {
-    method: Option<Method>,
-    bucket: String,
-    key: String,
-    overlapping: Option<Range<u64>>,
-    turn: Turn,
-}
-
-impl Requests {
-    /// Reads of objects.
-    #[must_use]
-    pub fn get(bucket: &str, key: &str) -> Self {
-        Self { method: Some(Method::GET), ..Self::any(bucket, key) }
-    }
-
-    /// Questions about objects: `HEAD`.
-    #[must_use]
-    pub fn head(bucket: &str, key: &str) -> Self {
-        Self { method: Some(Method::HEAD), ..Self::any(bucket, key) }
-    }
-
-    /// All requests, also those to the bucket itself where `key` matches the empty text.
-    #[must_use]
-    pub fn any(bucket: &str, key: &str) -> Self {
-        Self {
-            method: None,
-            bucket: bucket.to_owned(),
-            key: key.to_owned(),
-            overlapping: None,
-            turn: Turn::Every,
-        }
-    }
-
-    /// Only those that ask for some byte of `range`; a read of the whole object does.
-    #[must_use]
-    pub fn overlapping(self, range: Range<u64>) -> Self {
-        Self { overlapping: Some(range), ..self }
-    }
-
-    /// Only the `n`th of them, counted from 1.
-    #[must_use]
-    pub fn nth(self, n: u64) -> Self {
-        Self { turn: Turn::Nth(n), ..self }
-    }
-
-    /// Only the first `n` of them.
-    #[must_use]
-    pub fn first(self, n: u64) -> Self {
-        Self { turn: Turn::First(n), ..self }
-    }
-
-    /// All but the first `n` of them.
-    #[must_use]
-    pub fn after(self, n: u64) -> Self {
-        Self { turn: Turn::After(n), ..self }
-    }
-
-    /// Each of them with this probability.
-    #[must_use]
-    pub fn with_chance(self, probability: f64) -> Self {
-        Self { turn: Turn::Drawn { from: 0.0, to: probability }, ..self }
-    }
-
-    fn match_target(&self, target: &Target) -> bool {
-        self.method.as_ref().is_none_or(|method| *method == target.method)
-            && glob(&self.bucket, &target.bucket)
-            && glob(&self.key, &target.key)
-            && self.overlapping.as_ref().is_none_or(|ours| overlap(ours, target.range.as_ref()))
-    }
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Turn {
-    Every,
-    Nth(u64),
-    First(u64),
-    After(u64),
-    /// When chance, which is below 1, falls into this.
-    Drawn {
-        from: f64,
-        to: f64,
-    },
-}
-
-impl Turn {
-    fn has_come(self, count: u64, draw: impl FnOnce() -> f64) -> bool {
-        match self {
-            Self::Every => true,
-            Self::Nth(n) => count == n,
-            Self::First(n) => count <= n,
-            Self::After(n) => count > n,
-            Self::Drawn { from, to } => (from..to).contains(&draw()),
-        }
-    }
-}
-
-/// What happens to a request.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Action {
-    /// It is answered with this status and S3 error code, unread.
-    Error {
-        /// Such as 503.
-        status: u16,
-        /// Such as `SlowDown`.
-        code: &'static str,
-    },
-    /// 400 `AuthorizationHeaderMalformed`: what S3 says to a signature for another region than this
-    /// one, the bucket's.
-    WrongRegion(String),
-    /// 301 `PermanentRedirect`: what an endpoint of S3 says where the bucket lives in another
-    /// region, this one.
-    Redirect(String),
-    /// The connection is reset (RST) after so many bytes of the body, or after half of a shorter
-    /// body.
-    ResetAfter(u64),
-    /// Nothing more is sent after so many bytes of the body, or after half of a shorter one, for as
-    /// long as the client waits.
-    StallAfter(u64),
-    /// The connection is closed in good order (FIN) after so many bytes of the body, or after half
-    /// of a shorter one.
-    TruncateAfter(u64),
-    /// First byte and body take `factor` times as long as they would for a connection that has the
-    /// link for itself; without a link, as on S3 (75 MB/s).
-    Slower {
-        /// 20.0 is S3's slowest 1 %.
-        factor: f64,
-    },
-    /// The answer begins so much later; `Duration::MAX` is never.
-    Delay(Duration),
-    /// The object, if it is there, gets these contents, and the request sees them.
-    Replace(Bytes),
-}
-
-impl Action {
-    /// 503: S3 asks for fewer requests.
-    #[must_use]
-    pub const fn slow_down() -> Self {
-        Self::Error { status: 503, code: "SlowDown" }
-    }
-
-    /// 500.
-    #[must_use]
-    pub const fn internal_error() -> Self {
-        Self::Error { status: 500, code: "InternalError" }
-    }
-
-    /// 403.
-    #[must_use]
-    pub const fn access_denied() -> Self {
-        Self::Error { status: 403, code: "AccessDenied" }
-    }
-
-    fn is_possible(&self) -> bool {
-        match self {
-            Self::Error { status, .. } => (300..600).contains(status),
-            Self::WrongRegion(region) | Self::Redirect(region) => {
-                region.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-            }
-            Self::Slower { factor } => *factor > 0.0 && *factor <= SLOWER_MAX,
-            _ => true,
-        }
-    }
-}
-
-/// Whether `text` is what `pattern` describes: on a mismatch the last `*` takes one character more.
-fn glob(pattern: &str, text: &str) -> bool {
-    let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
-    let (mut p, mut t) = (0, 0);
-    let mut star = None;
-    while t < text.len() {
-        if pattern.get(p) == Some(&b'*') {
-            star = Some((p, t));
-            p += 1;
-        } else if pattern.get(p) == Some(&text[t]) {
-            (p, t) = (p + 1, t + 1);
-        } else if let Some((star_p, star_t)) = star {
-            star = Some((star_p, star_t + 1));
-            (p, t) = (star_p + 1, star_t + 1);
-        } else {
-            return false;
-        }
-    }
-    pattern[p..].iter().all(|byte| *byte == b'*')
-}
-
-/// Without a range of its own, a request asks for every byte.
-fn overlap(ours: &Range<u64>, asked: Option<&Range<u64>>) -> bool {
-    asked.is_none_or(|asked| asked.start < ours.end && ours.start < asked.end)
-}
-
 /// A number in `0.0..1.0`, by the finaliser of `SplitMix64` (Steele, Lea and Flood, OOPSLA 2014).
 fn chance(seed: u64, rule: u64, count: u64) -> f64 {
     let mut bits = [seed, rule, count].iter().fold(0_u64, |state, value| mix(state ^ value));
@@ -305,20 +111,20 @@ fn mix(state: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// A first byte of a second then comes after 12 days.
-const SLOWER_MAX: f64 = 1e6;
-
 #[cfg(test)]
 mod tests {
+    use hyper::Method;
+
     use super::*;
 
-    fn get(key: &str, range: Option<Range<u64>>) -> Target {
-        Target { method: Method::GET, bucket: "models".to_owned(), key: key.to_owned(), range }
+    fn get(key: &str) -> Target {
+        let (bucket, key) = ("models".to_owned(), key.to_owned());
+        Target { method: Method::GET, bucket, key, range: None }
     }
 
     /// Which of `count` reads meet a fault, counted from 1.
     fn hits(faults: &Faults, count: u64) -> Vec<u64> {
-        (1..=count).filter(|_| faults.decide(&get("a", None)).is_some()).collect()
+        (1..=count).filter(|_| faults.decide(&get("a")).is_some()).collect()
     }
 
     #[test]
@@ -327,7 +133,7 @@ mod tests {
         let reads = || Requests::get("models", "a");
         let fired = |requests| {
             let faults = on(requests);
-            (1..=4).filter(|_| faults.decide(&get("a", None)).is_some()).count()
+            (1..=4).filter(|_| faults.decide(&get("a")).is_some()).count()
         };
         assert_eq!(fired(reads()), 4);
         assert_eq!(fired(reads().first(3)), 3);
@@ -336,7 +142,7 @@ mod tests {
         assert_eq!(fired(Requests::get("other", "a")), 0);
 
         let third = on(reads().nth(3));
-        let fired: Vec<bool> = (0..4).map(|_| third.decide(&get("a", None)).is_some()).collect();
+        let fired: Vec<bool> = (0..4).map(|_| third.decide(&get("a")).is_some()).collect();
         assert_eq!(fired, [false, false, true, false]);
     }
 
@@ -345,39 +151,8 @@ mod tests {
         let faults = Faults::new(0)
             .on(Requests::get("*", "*").nth(2), Action::StallAfter(1))
             .on(Requests::get("*", "*").after(1), Action::slow_down());
-        let decided: Vec<_> = (0..3).map(|_| faults.decide(&get("a", None)).cloned()).collect();
+        let decided: Vec<_> = (0..3).map(|_| faults.decide(&get("a")).cloned()).collect();
         assert_eq!(decided, [None, Some(Action::StallAfter(1)), Some(Action::slow_down())]);
-    }
-
-    #[test]
-    fn ranges_and_names_select() {
-        let rule = Requests::get("m*", "*.safetensors").overlapping(100..200);
-        for (key, range, expected) in [
-            ("a/b.safetensors", Some(0..101), true),
-            ("a/b.safetensors", Some(199..300), true),
-            ("a/b.safetensors", None, true),
-            ("a/b.safetensors", Some(0..100), false),
-            ("a/b.safetensors", Some(200..300), false),
-            ("a/b.json", None, false),
-        ] {
-            assert_eq!(rule.match_target(&get(key, range.clone())), expected, "{key} {range:?}");
-        }
-    }
-
-    #[test]
-    fn stars_stand_for_any_text() {
-        for (pattern, text, expected) in [
-            ("*", "", true),
-            ("", "", true),
-            ("", "a", false),
-            ("a*c", "abbc", true),
-            ("a*c", "abcd", false),
-            ("*b*b", "abab", true),
-            ("a**", "a", true),
-            ("*.json", "x.json.bak", false),
-        ] {
-            assert_eq!(glob(pattern, text), expected, "{pattern} {text}");
-        }
     }
 
     #[test]
@@ -397,7 +172,7 @@ mod tests {
         let met = |seed| {
             let shares = [(0.02, Action::ResetAfter(1)), (0.01, Action::slow_down())];
             let faults = Faults::new(seed).shared(&Requests::get("*", "*"), shares);
-            let decided = || faults.decide(&get("a", None)).cloned();
+            let decided = || faults.decide(&get("a")).cloned();
             std::iter::repeat_with(decided).take(READS).collect::<Vec<_>>()
         };
         let first = met(7);
