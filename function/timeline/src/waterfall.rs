@@ -12,10 +12,14 @@
 //! colour. Where the work on a row's bytes falls into the time in which they arrive, as it does in a
 //! folded series, the work gets a line of its own beneath them.
 
+mod cell;
 mod summary;
+mod text;
 
 use std::fmt::Write as _;
 
+use self::cell::{Cell, Ink, Stroke, full_height, half_height, overlaid};
+use self::text::{Cells, fitted, printable};
 use crate::axis::Axis;
 use crate::row::{Kind, Row};
 use crate::{Lane, Report, unit};
@@ -288,122 +292,6 @@ fn figures(row: &Row) -> String {
     text
 }
 
-/// The work drawn behind the wire. Work that would vanish in the column of the last byte moves into
-/// the next one.
-fn overlaid(mut wire: Vec<Option<Cell>>, work: &[Option<Cell>]) -> Vec<Option<Cell>> {
-    for (column, cell) in work.iter().enumerate().filter_map(|(n, cell)| Some((n, (*cell)?))) {
-        let next = column + 1;
-        if wire[column].is_none() {
-            wire[column] = Some(cell);
-        } else if matches!((work.get(next), wire.get(next)), (Some(None), Some(None))) {
-            wire[next] = Some(Cell { glyph: '▖', ..cell });
-        }
-    }
-    wire
-}
-
-/// One column of a line.
-#[derive(Clone, Copy, Debug)]
-struct Cell {
-    glyph: char,
-    ink: Ink,
-}
-
-/// The eighths of a column that are inked, the leftmost in the lowest bit.
-#[derive(Clone, Copy, Debug)]
-struct Stroke(u8);
-
-/// The block that begins or ends where the eighths do. A block begins at a column's left edge, its
-/// middle, or its last eighth: the character set has no others.
-fn full_height(eighths: u8) -> char {
-    let inked = eighths.count_ones() as usize;
-    let at_left = eighths & 1 != 0;
-    match inked {
-        8 => '█',
-        inked if at_left => LEFT_BLOCKS[inked],
-        0..=2 => '▕',
-        3..=5 => '▐',
-        _ => '█',
-    }
-}
-
-/// The half-height block in the halves of the column that are inked.
-fn half_height(eighths: u8) -> char {
-    match (eighths & 0x0f != 0, eighths & 0xf0 != 0) {
-        (true, true) => '▄',
-        (true, false) => '▖',
-        (false, _) => '▗',
-    }
-}
-
-/// What a text is painted for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ink {
-    Wait,
-    Receive,
-    Work(Lane),
-    Strong,
-    Faint,
-}
-
-impl Ink {
-    const fn lane(self) -> Option<Lane> {
-        match self {
-            Self::Work(lane) => Some(lane),
-            _ => None,
-        }
-    }
-
-    /// Parameters of ANSI's "select graphic rendition": the 16 colours that every theme defines.
-    const fn code(self) -> &'static str {
-        match self {
-            Self::Wait | Self::Receive | Self::Work(Lane::Network) => "34",
-            Self::Work(Lane::Boot) => "36",
-            Self::Work(Lane::Verify) => "35",
-            Self::Work(Lane::Compute) => "33",
-            Self::Strong => "1",
-            Self::Faint => "2",
-        }
-    }
-}
-
-/// A line that is written from several places; later text does not overwrite earlier text.
-struct Cells(Vec<char>);
-
-impl Cells {
-    fn new(columns: usize) -> Self {
-        Self(vec![' '; columns])
-    }
-
-    fn write(&mut self, column: usize, text: &str) {
-        let room = self.0.len().saturating_sub(text.chars().count());
-        for (cell, glyph) in self.0[column.min(room)..].iter_mut().zip(text.chars()) {
-            *cell = glyph;
-        }
-    }
-
-    fn text(&self) -> String {
-        self.0.iter().collect()
-    }
-}
-
-/// Text from outside without control characters, which a terminal would obey.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
-}
-
-/// `text` in at most `columns` columns, its middle left out where it is longer.
-fn fitted(text: &str, columns: usize) -> String {
-    let chars: Vec<char> = text.chars().collect();
-    if chars.len() <= columns {
-        return text.to_owned();
-    }
-    let tail = columns / 2;
-    let head = columns - tail - 1;
-    chars[..head].iter().chain(&['…']).chain(&chars[chars.len() - tail..]).collect()
-}
-
-const LEFT_BLOCKS: [char; 9] = [' ', '▏', '▎', '▍', '▌', '▋', '▊', '▉', '█'];
 /// A bar and its work may share the column in which one ends and the other begins.
 const SHARED_CELLS_MAX: usize = 1;
 /// Less leaves the bars too few columns to tell anything.

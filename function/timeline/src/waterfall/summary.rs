@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::waterfall::printable;
+use super::text::printable;
 use crate::{Counter, Mark, Outcome, Report, unit};
 
 /// The closing lines: a name and its figures. What is not known is left out.
