@@ -29,7 +29,7 @@ impl Opening<'_> {
         attempt: u32,
     ) -> Result<(Landing<Gather>, Result<(), Error>), Error> {
         let request = |hedge| self.request(wire, attempt, hedge);
-        let (opened, log) = wire.race(request, wire.until_overdue()).await?;
+        let (opened, log) = wire.race(request, || wire.until_overdue()).await?;
         Ok(self.receive(wire, opened, log).await)
     }
 

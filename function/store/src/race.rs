@@ -1,7 +1,6 @@
 //! A second attempt beside the first, once the first is late and the budget allows (see `hedge`):
 //! the faster one wins, and the other is dropped, its request with it.
 
-use std::pin::pin;
 use std::time::Duration;
 
 use firstlight_timeline::Counter;
@@ -15,39 +14,44 @@ use crate::{Error, Sink};
 const LOOK_AGAIN: Duration = Duration::from_millis(25);
 
 impl Wire {
-    /// Runs `attempt(false)` and, from when `late` returns, the hedge `attempt(true)` beside it.
-    /// One that breaks leaves the race to its twin; where the first fails for good, so would the
-    /// hedge.
-    pub(crate) async fn race<T, A>(
+    /// Runs `attempt(false)` and, from when a future of `late` returns, the hedge `attempt(true)` beside it. One that
+    /// breaks leaves the race to its twin, which is judged anew: it may be what stalls. Where an attempt fails for good,
+    /// so would the other.
+    pub(crate) async fn race<T, A, L>(
         &self,
         attempt: impl Fn(bool) -> A,
-        late: impl Future<Output = ()>,
+        late: impl Fn() -> L,
     ) -> Result<T, Error>
     where
         A: Future<Output = Result<T, Error>>,
+        L: Future<Output = ()>,
     {
         self.hedging.request();
-        let mut first = pin!(attempt(false));
-        tokio::select! {
-            biased;
-            done = &mut first => return done,
-            () = late => {}
+        let (mut running, mut is_hedge) = (Box::pin(attempt(false)), false);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut running => return done.inspect(|_| self.won(is_hedge)),
+                () = late() => {}
+            }
+            self.timeline.count(Counter::Hedges, 1);
+            let mut hedge = Box::pin(attempt(true));
+            tokio::select! {
+                biased;
+                done = &mut running => match done {
+                    Err(error) if error.is_transient() => (running, is_hedge) = (hedge, true),
+                    done => return done.inspect(|_| self.won(is_hedge)),
+                },
+                done = &mut hedge => match done {
+                    Err(error) if error.is_transient() => {}
+                    done => return done.inspect(|_| self.won(true)),
+                },
+            }
         }
-        self.timeline.count(Counter::Hedges, 1);
-        let mut hedge = pin!(attempt(true));
-        let won = tokio::select! {
-            biased;
-            done = &mut first => match done {
-                Err(error) if error.is_transient() => hedge.await?,
-                done => return done,
-            },
-            done = &mut hedge => match done {
-                Err(_) => return first.await,
-                Ok(won) => won,
-            },
-        };
-        self.timeline.count(Counter::HedgesWon, 1);
-        Ok(won)
+    }
+
+    fn won(&self, is_hedge: bool) {
+        self.timeline.count(Counter::HedgesWon, u64::from(is_hedge));
     }
 
     /// Returns when a second attempt at what is missing is due and paid for: never, where that does
@@ -77,7 +81,8 @@ impl Wire {
 
 #[cfg(test)]
 mod tests {
-    use std::future::ready;
+    use std::cell::Cell;
+    use std::future::pending;
     use std::path::Path;
     use std::sync::Arc;
 
@@ -106,32 +111,50 @@ mod tests {
         end(is_hedge)
     }
 
-    /// What comes of a race whose first attempt is late at once, and how many hedges won it.
-    async fn race(first: Attempt, hedge: Attempt) -> (Option<bool>, u64) {
+    /// What comes of a race whose attempts are late at once while there are hedges left, and how many hedges won it.
+    async fn race(first: Attempt, hedges: &[Attempt]) -> (Option<bool>, u64) {
         let timeline = Timeline::start(None);
         let store = Arc::new(Folder::new(Path::new(".")).unwrap());
         let wire = Wire::new(store, &Limits::default(), timeline.clone());
-        let attempt = |is_hedge| run(if is_hedge { hedge } else { first }, is_hedge);
-        let done = wire.race(attempt, ready(())).await;
+        let left = Cell::new(hedges);
+        let attempt = |is_hedge| {
+            let next = if is_hedge { left.get()[0] } else { first };
+            left.set(&left.get()[usize::from(is_hedge)..]);
+            run(next, is_hedge)
+        };
+        let late = || async {
+            if left.get().is_empty() {
+                pending::<()>().await;
+            }
+        };
+        let done = wire.race(attempt, late).await;
         (done.ok(), timeline.counted(Counter::HedgesWon))
     }
 
     #[tokio::test]
     async fn the_first_answer_wins() {
-        assert_eq!(race((3, Ok), (9, Ok)).await, (Some(false), 0));
-        assert_eq!(race((9, Ok), (3, Ok)).await, (Some(true), 1));
+        assert_eq!(race((3, Ok), &[(9, Ok)]).await, (Some(false), 0));
+        assert_eq!(race((9, Ok), &[(3, Ok)]).await, (Some(true), 1));
     }
 
     #[tokio::test]
     async fn what_breaks_leaves_the_race_to_its_twin() {
-        assert_eq!(race((3, breaks), (9, Ok)).await, (Some(true), 1));
-        assert_eq!(race((9, Ok), (3, breaks)).await, (Some(false), 0));
-        assert_eq!(race((3, breaks), (9, breaks)).await, (None, 0));
-        assert_eq!(race((9, breaks), (3, breaks)).await, (None, 0));
+        assert_eq!(race((3, breaks), &[(9, Ok)]).await, (Some(true), 1));
+        assert_eq!(race((9, Ok), &[(3, breaks)]).await, (Some(false), 0));
+        assert_eq!(race((3, breaks), &[(9, breaks)]).await, (None, 0));
+        assert_eq!(race((9, breaks), &[(3, breaks)]).await, (None, 0));
     }
 
     #[tokio::test]
-    async fn a_first_attempt_that_fails_for_good_ends_the_race() {
-        assert_eq!(race((3, fails), (9, Ok)).await, (None, 0));
+    async fn what_stalls_beside_a_broken_hedge_is_hedged_again() {
+        let stalls: Attempt = (usize::MAX, Ok);
+        assert_eq!(race(stalls, &[(3, breaks), (3, Ok)]).await, (Some(true), 1));
+        assert_eq!(race((3, breaks), &[stalls, (3, Ok)]).await, (Some(true), 1));
+    }
+
+    #[tokio::test]
+    async fn an_attempt_that_fails_for_good_ends_the_race() {
+        assert_eq!(race((3, fails), &[(9, Ok)]).await, (None, 0));
+        assert_eq!(race((9, Ok), &[(3, fails)]).await, (None, 0));
     }
 }

@@ -163,7 +163,7 @@ impl Reader {
             let attempt = pauses.attempt;
             let label = |hedge| Label { stage: Arc::clone(stage), attempt, hedge, is_weights };
             let read = |hedge| wire.attempt(landing, label(hedge));
-            match wire.race(read, wire.until_late(landing)).await {
+            match wire.race(read, || wire.until_late(landing)).await {
                 Ok(()) => return Ok(()),
                 Err(error) => {
                     pauses.wait(error, landing.reached() > before, &wire.timeline).await?;
