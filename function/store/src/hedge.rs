@@ -77,7 +77,13 @@ impl Hedging {
     pub(crate) fn watch(&self, bytes: u64) -> Watch<'_> {
         let mut state = self.lock();
         state.watched += 1;
-        Watch { hedging: self, number: state.watched, bytes, begun: None }
+        Watch {
+            hedging: self,
+            number: state.watched,
+            bytes,
+            begun: None,
+            moved: (Duration::ZERO, 0),
+        }
     }
 
     /// Whether a request without a byte after `waited` is late.
@@ -107,6 +113,8 @@ pub(crate) struct Watch<'a> {
     bytes: u64,
     /// When the first bytes were seen, and how many: the rate is that of those behind them.
     begun: Option<(Duration, u64)>,
+    /// When there were more bytes than before, and how many.
+    moved: (Duration, u64),
 }
 
 impl Watch<'_> {
@@ -116,6 +124,9 @@ impl Watch<'_> {
         if received == 0 {
             return self.hedging.is_overdue(waited);
         }
+        if received > self.moved.1 {
+            self.moved = (waited, received);
+        }
         let (since, before) = *self.begun.get_or_insert((waited, received));
         let observed = waited.saturating_sub(since);
         if observed < OBSERVED_MIN {
@@ -123,10 +134,18 @@ impl Watch<'_> {
         }
         let own = (received - before) as f64 / observed.as_secs_f64();
         let left = self.bytes.saturating_sub(received) as f64;
+        match self.new_request_s(own, left) {
+            Some(new_s) => left / own > new_s * BODY_STRETCH + PATIENCE_MIN.as_secs_f64(),
+            // What comes before the ranges has no peers: it is late when it is silent.
+            None => self.hedging.is_overdue(waited.saturating_sub(self.moved.0)),
+        }
+    }
+
+    /// Tells the others of the own rate; how long a new request for `bytes` takes, if they tell.
+    fn new_request_s(&self, own: f64, bytes: f64) -> Option<f64> {
         let mut state = self.hedging.lock();
         state.running_bytes_per_s.insert(self.number, own);
-        let Some(new_s) = state.new_request_s(self.number, left) else { return false };
-        left / own > new_s * BODY_STRETCH + PATIENCE_MIN.as_secs_f64()
+        state.new_request_s(self.number, bytes)
     }
 }
 
@@ -225,6 +244,18 @@ mod tests {
         let mut ends = hedging.watch(8 * MB);
         assert!(!ends.is_late(40 * MS, 7_950_000));
         assert!(!ends.is_late(240 * MS, 7_990_000), "slow, and over before a new request is");
+    }
+
+    #[test]
+    fn a_body_without_peers_is_late_when_it_is_silent() {
+        let hedging = Hedging::new(0.03);
+        (0..PEERS_MIN).for_each(|_| hedging.first_byte(30 * MS));
+        let mut watch = hedging.watch(MB);
+        assert!(!watch.is_late(40 * MS, 1));
+        assert!(!watch.is_late(1000 * MS, 2), "slow, and moving");
+        assert!(!watch.is_late(1090 * MS, 2));
+        assert!(watch.is_late(1091 * MS, 2));
+        assert!(!watch.is_late(1100 * MS, 3), "it moves again");
     }
 
     #[test]
