@@ -26,6 +26,7 @@
 //!   decoder
 //! - `threads`: the [`Team`] that an operation spreads itself over, and when
 //! - [`limits`]: what the machine can do at most, for the benches
+//! - [`cuda`]: the kernels for GPUs, as machine code, and how they are launched
 //! - [`mod@reference`]: all of them once more, slowly and in f64, for the tests
 #![expect(clippy::missing_panics_doc, reason = "as said above: sizes that do not fit panic")]
 #![expect(
@@ -37,6 +38,7 @@
 
 pub mod argmax;
 pub mod attention;
+pub mod cuda;
 pub mod elements;
 pub mod elementwise;
 pub mod isa;

@@ -1,0 +1,90 @@
+//! Causal grouped-query attention over a cache `(kv_heads, capacity, head_dim)` of keys and one of values.
+
+use super::{Format, Launch, MOST_GRID_Y, WARP, of_format};
+
+/// What the kernels know of the rows and the cache.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AttentionShape {
+    /// Heads that ask: a multiple of those with keys.
+    pub heads: u32,
+    /// Heads that have keys and values.
+    pub kv_heads: u32,
+    /// Columns of a head: a multiple of 8, at most [`MOST_HEAD_DIM`].
+    pub head_dim: u32,
+    /// Positions that the cache has room for.
+    pub capacity: u32,
+    /// A position sees itself and the `window - 1` before it; 0 is all.
+    pub window: u32,
+    /// What scores are multiplied with.
+    pub scale: f32,
+}
+
+/// Columns of a head: one vector of eight for each lane of a warp.
+pub const MOST_HEAD_DIM: u32 = 256;
+
+/// Attention of few rows, or of any number in f32: `(f32* queries, T* keys, T* values, u32* before, f32* partial, f32*
+/// out, T* rounded or null, AttentionShape)`. The rows are the positions from `before` on, and in the cache already.
+///
+/// With one part the results are in `out` and `rounded`; with more, [`combine`] makes `out` of `partial`, `(rows, heads,
+/// parts, head_dim + 2)` numbers.
+#[must_use]
+pub fn decode(cache: Format, shape: AttentionShape, rows: u32, parts: u32) -> Launch {
+    let kernel = of_format!("attention_decode", cache);
+    let AttentionShape { heads, kv_heads, head_dim, .. } = shape;
+    assert!(heads.is_multiple_of(kv_heads), "{kernel}: {heads} heads on {kv_heads}");
+    assert!(
+        head_dim.is_multiple_of(VECTOR) && (VECTOR..=MOST_HEAD_DIM).contains(&head_dim),
+        "{kernel}: heads of {head_dim} columns"
+    );
+    let teams = THREADS / (head_dim / VECTOR).next_power_of_two();
+    let blocks = kv_heads * (heads / kv_heads).div_ceil(HEADS);
+    assert!(
+        blocks <= MOST_GRID_Y && parts <= MOST_GRID_Y,
+        "{kernel}: {heads} heads, {parts} parts"
+    );
+    Launch {
+        kernel,
+        grid: [rows, blocks, parts],
+        block: [THREADS, 1, 1],
+        shared_bytes: HEADS * teams * (head_dim + 2) * 4,
+    }
+}
+
+/// Parts of the positions that pay for `rows` rows of a cache that may hold `positions`.
+#[must_use]
+pub fn parts(shape: AttentionShape, rows: u32, positions: u32) -> u32 {
+    let blocks = rows * shape.kv_heads * (shape.heads / shape.kv_heads).div_ceil(HEADS);
+    let seen = if shape.window == 0 { positions } else { positions.min(shape.window) };
+    BLOCKS_WANTED.div_ceil(blocks.max(1)).min(seen.div_ceil(LEAST_POSITIONS)).clamp(1, MOST_PARTS)
+}
+
+/// Puts the parts of [`decode`] together: `(f32* partial, f32* out, u32 parts, u32 head_dim)`.
+#[must_use]
+pub fn combine(shape: AttentionShape, rows: u32) -> Launch {
+    let columns = shape.head_dim.next_multiple_of(WARP);
+    Launch {
+        kernel: "attention_combine",
+        grid: [rows * shape.heads, 1, 1],
+        block: [columns, 1, 1],
+        shared_bytes: 0,
+    }
+}
+
+/// `VECTOR` of prelude.cuh.
+const VECTOR: u32 = 8;
+
+/// `DECODE_HEADS` of attention_decode.cu.
+const HEADS: u32 = 4;
+
+/// `DECODE_THREADS` of attention_decode.cu.
+const THREADS: u32 = 128;
+
+/// Two on each of 128 processors; a processor has the registers for three.
+const BLOCKS_WANTED: u32 = 256;
+
+/// Positions of a part: two turns of the eight teams of a block that has heads of 128 columns.
+const LEAST_POSITIONS: u32 = 64;
+
+/// Parts that one thread adds up, one after the other, in a few microseconds.
+const MOST_PARTS: u32 = 64;

@@ -1,0 +1,142 @@
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use proptest::prelude::*;
+
+use super::attention::AttentionShape;
+use super::*;
+
+const FORMATS: [Format; 3] = [Format::F32, Format::F16, Format::Bf16];
+
+#[test]
+fn the_machine_code_is_of_these_sources() {
+    let made_from = include_str!("../../cuda/kernels.fatbin.txt").split_once(' ').unwrap().0;
+    assert_eq!(
+        made_from,
+        env!("FIRSTLIGHT_CUDA_SOURCES"),
+        "the kernels have changed: `kernels/check-cuda --update`"
+    );
+    assert!(FATBIN.len() < 700_000, "{} bytes", FATBIN.len());
+    assert_eq!(FATBIN[..4], 0xba55_ed50_u32.to_le_bytes(), "the mark of a fatbin");
+    assert!(FATBIN.as_ptr().addr().is_multiple_of(8), "words of eight bytes");
+}
+
+#[test]
+fn every_kernel_has_a_launch_and_every_launch_a_kernel() {
+    let launched: BTreeSet<_> = all_launches().into_iter().map(|launch| launch.kernel).collect();
+    let sources = source_texts();
+    let written = sources.iter().flat_map(|source| source.split("\nKERNEL(").skip(1));
+    let written: BTreeSet<_> = written.map(|rest| rest.split_once(')').unwrap().0).collect();
+    assert_eq!(launched, written);
+}
+
+#[test]
+fn constants_are_those_of_the_sources() {
+    let sources = source_texts().concat();
+    for constant in [
+        "VECTOR = 8;",
+        "GEMV_OUTPUTS = 4;",
+        "GEMV_WARPS = 8;",
+        "GEMV_ROWS = 4;",
+        "DECODE_HEADS = 4;",
+        "DECODE_THREADS = 128;",
+        "NORM_WARPS = 32;",
+    ] {
+        assert!(sources.contains(&format!("const u32 {constant}")), "{constant}");
+    }
+}
+
+/// What a device allows.
+fn check(launch: Launch) {
+    let [x, y, z] = launch.grid;
+    assert!((1..1 << 31).contains(&x), "{launch:?}");
+    assert!((1..65_536).contains(&y) && (1..65_536).contains(&z), "{launch:?}");
+    let threads: u32 = launch.block.iter().product();
+    assert!((1..=1024).contains(&threads) && launch.block[2] <= 64, "{launch:?}");
+    assert!(launch.shared_bytes <= MOST_SHARED_BYTES, "{launch:?}");
+}
+
+fn shape(heads: u32, kv_heads: u32, head_dim: u32) -> AttentionShape {
+    AttentionShape { heads, kv_heads, head_dim, capacity: 4096, window: 0, scale: 1.0 }
+}
+
+/// One launch at least of each kernel.
+fn all_launches() -> Vec<Launch> {
+    let mut launches = vec![add(1), turns(1, 32), rope(1, 64), advance()];
+    launches.extend([round(Format::F16, 1), round(Format::Bf16, 1)]);
+    launches.push(attention::combine(shape(32, 8, 128), 1));
+    for format in FORMATS {
+        launches.extend([embed(format, 1, 64), rms_norm(format, 1, 64), append(format, 1, 64)]);
+        launches.push(attention::decode(format, shape(32, 8, 128), 1, 4));
+        for rows in [1, 3] {
+            launches.push(linear::gemv(format, rows, 64, &[64]));
+            launches.push(linear::gemv_gated(format, rows, 64, 64));
+        }
+    }
+    launches
+}
+
+fn source_texts() -> Vec<String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("cuda");
+    let paths = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let sources = paths.filter(|path| path.extension().is_some_and(|e| e == "cu" || e == "cuh"));
+    sources.map(|path| fs::read_to_string(path).unwrap()).collect()
+}
+
+proptest! {
+    #[test]
+    fn rows_and_columns_are_covered_once(rows in 1_u32..5000, columns in 1_u32..200_000) {
+        for launch in [append(Format::F32, rows, columns), rope(rows, 2 * columns)] {
+            check(launch);
+            prop_assert_eq!(launch.grid[0], rows);
+            let threads = launch.grid[1] * launch.block[0];
+            prop_assert!((columns..columns + launch.block[0]).contains(&threads));
+        }
+        for launch in [embed(Format::F16, rows, columns), rms_norm(Format::F32, rows, columns)] {
+            check(launch);
+            prop_assert_eq!((launch.grid[0], launch.block[0] % WARP), (rows, 0));
+        }
+    }
+
+    #[test]
+    fn elements_are_covered(count in 0_u64..u64::MAX) {
+        check(add(count));
+        check(round(Format::Bf16, count));
+    }
+
+    #[test]
+    fn groups_of_outputs_are_covered_once(
+        rows in 1_u32..9,
+        inputs in 1_u32..60_000,
+        outputs in prop::collection::vec(1_u32..300_000, 1..4),
+    ) {
+        let launch = linear::gemv(Format::Bf16, rows, inputs, &outputs);
+        check(launch);
+        let groups: u32 = outputs.iter().map(|outputs| outputs.div_ceil(4)).sum();
+        prop_assert_eq!(launch.grid[0], groups.div_ceil(launch.block[2]));
+        prop_assert_eq!(launch.block.iter().product::<u32>(), 256);
+        prop_assert_eq!(launch.grid[1], if rows == 1 { 1 } else { rows.div_ceil(4) });
+        let launch = linear::gemv_gated(Format::F32, rows, inputs, outputs[0]);
+        check(launch);
+        prop_assert_eq!(launch.grid[0], outputs[0].div_ceil(2).div_ceil(launch.block[2]));
+    }
+
+    #[test]
+    fn heads_are_covered_once(
+        rows in 1_u32..5000,
+        kv_heads in 1_u32..40,
+        group in 1_u32..20,
+        vectors in 1_u32..33,
+        positions in 1_u32..200_000,
+    ) {
+        let shape = shape(kv_heads * group, kv_heads, 8 * vectors);
+        let parts = attention::parts(shape, rows, positions);
+        prop_assert!(parts == 1 || (parts - 1) * 64 < positions);
+        let launch = attention::decode(Format::Bf16, shape, rows, parts);
+        check(launch);
+        prop_assert!(launch.shared_bytes <= PLAIN_SHARED_BYTES);
+        prop_assert_eq!(launch.grid, [rows, kv_heads * group.div_ceil(4), parts]);
+        check(attention::combine(shape, rows));
+    }
+}
