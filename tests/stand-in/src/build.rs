@@ -1,0 +1,214 @@
+//! The library is built by g++ into the target folder, under a name that is a sum of all that goes into it: sources,
+//! kernels, commands. What has been built is never built again, and a changed source can never meet an old library.
+//!
+//! Several test processes may want it at once: the first takes a lock on a file, the others wait and find it built.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::{env, thread};
+
+/// Whether each load and store of a kernel is checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Checks {
+    /// All of them: what the tests use.
+    On,
+    /// None; calls, copies and streams are checked all the same. Several times faster, for large models.
+    Off,
+}
+
+/// The folder and name of the library, built if need be.
+///
+/// A process that finds its libcuda by `LD_LIBRARY_PATH` is given the folder: every name that cudarc tries first is
+/// in it.
+///
+/// # Panics
+///
+/// If g++ is missing, or does not accept a source: the message is g++'s.
+#[must_use]
+pub fn library(checks: Checks) -> PathBuf {
+    static BUILT: [OnceLock<PathBuf>; 2] = [OnceLock::new(), OnceLock::new()];
+    BUILT[usize::from(checks == Checks::On)].get_or_init(|| Build::new(checks).library()).clone()
+}
+
+struct Build {
+    checks: Checks,
+    /// C++ of the driver, each a unit.
+    driver: Vec<PathBuf>,
+    /// `.cu` files, each a unit.
+    kernels: Vec<PathBuf>,
+    folder: PathBuf,
+}
+
+impl Build {
+    fn new(checks: Checks) -> Self {
+        let (driver, kernels) = (files_in(&manifest("driver")), kernel_files());
+        let name = format!("{:016x}", sum_of(driver.iter().chain(&kernels), checks));
+        let folder = target_folder().join("stand-in").join(name);
+        let units = |files: Vec<PathBuf>, extension| {
+            files.into_iter().filter(|file| has_extension(file, extension)).collect()
+        };
+        let kernels = units(kernels, "cu");
+        Self { checks, driver: units(driver, "cpp"), kernels: without_collections(kernels), folder }
+    }
+
+    fn library(&self) -> PathBuf {
+        let library = self.folder.join("libcuda.so.1");
+        fs::create_dir_all(&self.folder).expect("the target folder can be written");
+        let lock = File::create(self.folder.join("lock")).expect("it is our folder");
+        lock.lock().expect("the target folder's file system knows locks");
+        if !library.exists() {
+            self.compile_all();
+            self.link(&library);
+        }
+        library
+    }
+
+    /// One g++ a processor, each with its share of the units.
+    fn compile_all(&self) {
+        let units: Vec<_> = self.kernels.iter().chain(&self.driver).collect();
+        let workers = thread::available_parallelism().map_or(1, usize::from);
+        thread::scope(|scope| {
+            for worker in 0..workers {
+                let share = units.iter().skip(worker).step_by(workers);
+                scope.spawn(move || share.for_each(|unit| self.compile(unit)));
+            }
+        });
+    }
+
+    fn compile(&self, unit: &Path) {
+        if has_extension(unit, "cu") {
+            let wrapped = self.wrap(unit);
+            run(self.compiler().args(self.instrumentation()).args(["-Wno-unknown-pragmas", "-c"]).arg(&wrapped).arg("-o").arg(self.object(unit)));
+        } else {
+            run(self.compiler().args(["-Wall", "-Wextra", "-c"]).arg(unit).arg("-o").arg(self.object(unit)));
+        }
+    }
+
+    /// A `.cu` file and, behind it, an `ENLIST` for each of its kernels, which macros may have named: they are read
+    /// from the preprocessed text.
+    fn wrap(&self, unit: &Path) -> PathBuf {
+        let text = run(self.compiler().args(["-x", "c++", "-E", "-P"]).args(shim()).arg(unit));
+        let mut wrapped = format!("#include \"{}\"\n#include \"enlist.h\"\n", unit.display());
+        for kernel in kernels_in(&text) {
+            wrapped += &format!("ENLIST({kernel})\n");
+        }
+        let path = self.object(unit).with_extension("cpp");
+        fs::write(&path, wrapped).expect("it is our folder");
+        path
+    }
+
+    fn compiler(&self) -> Command {
+        let mut compiler = Command::new("g++");
+        compiler.args(["-std=c++17", "-O2", "-g1", "-fPIC", "-fvisibility=hidden", "-I"]).arg(manifest("driver"));
+        if self.checks == Checks::Off {
+            compiler.arg("-DSTAND_IN_UNCHECKED");
+        }
+        compiler
+    }
+
+    /// The sanitizers' calls, which `hooks.cpp` answers. Vector loads would be checked as one; scalar ones are simpler.
+    fn instrumentation(&self) -> impl Iterator<Item = String> {
+        let mut arguments = shim();
+        if self.checks == Checks::On {
+            arguments.extend([
+                "-fsanitize=thread,alignment,bounds".to_owned(),
+                "--param=tsan-instrument-func-entry-exit=0".to_owned(),
+                "-fno-tree-vectorize".to_owned(),
+            ]);
+        }
+        arguments.into_iter()
+    }
+
+    /// cudarc tries `libcuda.so` first, and takes `libcuda.so.1` last: both must be this one. The sanitizers' own
+    /// libraries stay out, because the compiler is not told of them here.
+    fn link(&self, library: &Path) {
+        let fresh = library.with_extension("fresh");
+        let objects = self.kernels.iter().chain(&self.driver).map(|unit| self.object(unit));
+        let mut linker = Command::new("g++");
+        linker.args(["-shared", "-Wl,-soname,libcuda.so.1", "-Wl,-z,defs"]).args(objects);
+        run(linker.args(["-ldl", "-o"]).arg(&fresh));
+        let unversioned = self.folder.join("libcuda.so");
+        let mut linker = Command::new("g++");
+        linker.args(["-shared", "-Wl,-soname,libcuda.so", "-Wl,--no-as-needed"]).arg(&fresh);
+        run(linker.arg("-o").arg(unversioned));
+        fs::rename(fresh, library).expect("it is our folder");
+    }
+
+    fn object(&self, unit: &Path) -> PathBuf {
+        let name = unit.file_name().expect("it is a file").to_string_lossy();
+        self.folder.join(format!("{name}.o"))
+    }
+}
+
+fn run(command: &mut Command) -> String {
+    let output = command.output().unwrap_or_else(|error| {
+        panic!("the stand-in for libcuda is built by g++, which cannot be run: {error}")
+    });
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}:\n{errors}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn shim() -> Vec<String> {
+    let shim = manifest("driver/shim.h");
+    vec!["-include".to_owned(), shim.display().to_string()]
+}
+
+/// What `KERNEL` of the shim has left.
+fn kernels_in(preprocessed: &str) -> BTreeSet<String> {
+    let is_name = |c: char| c.is_alphanumeric() || c == '_';
+    let behind = preprocessed.split("stand_in_kernel_").skip(1);
+    behind.map(|text| text.chars().take_while(|&c| is_name(c)).collect()).collect()
+}
+
+/// Ours, and those of the function.
+fn kernel_files() -> Vec<PathBuf> {
+    let mut files = files_in(&manifest("kernels"));
+    files.extend(files_in(&manifest("../../kernels/cuda")));
+    files
+}
+
+/// Without the files that only bring others together, for nvcc.
+fn without_collections(units: Vec<PathBuf>) -> Vec<PathBuf> {
+    let collects = |unit: &PathBuf| {
+        let text = fs::read_to_string(unit).expect("it was listed");
+        text.lines().any(|line| line.starts_with("#include") && line.contains(".cu\""))
+    };
+    units.into_iter().filter(|unit| !collects(unit)).collect()
+}
+
+fn files_in(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten();
+    let mut files: Vec<_> = entries.map(|entry| entry.expect("it is ours").path()).collect();
+    files.retain(|file| ["cpp", "h", "cu", "cuh"].iter().any(|extension| has_extension(file, extension)));
+    files.sort();
+    files
+}
+
+fn sum_of<'a>(files: impl Iterator<Item = &'a PathBuf>, checks: Checks) -> u64 {
+    let mut sum = DefaultHasher::new();
+    (include_str!("build.rs"), checks == Checks::On).hash(&mut sum);
+    for file in files {
+        (file, fs::read(file).expect("it was listed")).hash(&mut sum);
+    }
+    sum.finish()
+}
+
+fn has_extension(file: &Path, extension: &str) -> bool {
+    file.extension().is_some_and(|found| found == extension)
+}
+
+fn manifest(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// `target/debug` of the process that runs, or wherever else it lies: a test binary is in `deps` below.
+fn target_folder() -> PathBuf {
+    let binary = env::current_exe().expect("it runs");
+    let folder = binary.parent().expect("it lies in a folder");
+    if folder.ends_with("deps") { folder.parent().expect("`deps` is below").to_owned() } else { folder.to_owned() }
+}
