@@ -1,5 +1,6 @@
 #include "kernels.h"
 
+#include <cstring>
 #include <map>
 
 #include "chance.h"
@@ -15,6 +16,7 @@ std::map<std::string, Kernel>& kernels() {
 }
 
 bool blocks_in_any_order;
+const Launch* running;
 
 // A walk over all blocks: from `first` by steps of `step`, which shares no divisor with their number.
 struct Walk {
@@ -58,7 +60,23 @@ void run_blocks_in_any_order(bool any) {
     shuffle_threads(any);
 }
 
+const Launch* running_launch() { return running; }
+
+std::string Launch::argument_into(size_t start, size_t bytes) const {
+    std::vector<size_t> offsets = kernel->offsets();
+    for (size_t i = 0; i < kernel->parameters.size(); i++) {
+        size_t end = offsets[i] + kernel->parameters[i].bytes, value;
+        // Structures may hold several pointers; all are aligned.
+        for (size_t at = offsets[i]; at + sizeof value <= end && at % sizeof value == 0; at += sizeof value) {
+            memcpy(&value, &arguments[at], sizeof value);
+            if (value - start <= bytes) return text(" (argument %zu)", i);
+        }
+    }
+    return {};
+}
+
 void Launch::run() const {
+    running = this;
     std::vector<unsigned char> packed = arguments;
     std::vector<size_t> offsets = kernel->offsets();
     std::vector<void*> pointers;
@@ -68,8 +86,9 @@ void Launch::run() const {
     for (uint64_t turn = 0; turn < blocks; turn++) {
         uint64_t number = walk.block(turn);
         Index index = {unsigned(number % grid.x), unsigned(number / grid.x % grid.y), unsigned(number / grid.x / grid.y)};
-        if (!run_block(*kernel, pointers.data(), index, number, block, grid, shared_bytes)) return;
+        if (!run_block(*kernel, pointers.data(), index, number, block, grid, shared_bytes)) break;
     }
+    running = nullptr;
 }
 
 }  // namespace stand_in

@@ -42,6 +42,11 @@ struct Launch {
 
     // Runs all blocks, one after another, until the end or the first report.
     void run() const;
+    // The first argument that holds an address from `start` to `start + bytes`: " (argument 2)", or nothing.
+    std::string argument_into(size_t start, size_t bytes) const;
 };
+
+// The launch that runs now, or nullptr.
+const Launch* running_launch();
 
 }  // namespace stand_in

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "clocks.h"
+#include "kernels.h"
 #include "threads.h"
 
 namespace stand_in {
@@ -188,8 +189,10 @@ bool release(Address address) {
 std::string place(Address address) {
     const Allocation* allocation = allocation_at(address);
     if (!allocation) return text("0x%zx, which was never allocated on the device", static_cast<size_t>(address));
-    return text("offset %td of allocation %u (%zu bytes%s)", static_cast<ptrdiff_t>(address - allocation->start),
-                allocation->number, allocation->bytes, allocation->live ? "" : ", freed");
+    const Launch* launch = running_launch();
+    std::string argument = launch ? launch->argument_into(allocation->start, allocation->bytes) : "";
+    return text("offset %td of allocation %u%s, of %zu bytes%s", static_cast<ptrdiff_t>(address - allocation->start),
+                allocation->number, argument.c_str(), allocation->bytes, allocation->live ? "" : ", freed");
 }
 
 bool was_allocated(Address address) {

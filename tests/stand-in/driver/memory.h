@@ -27,7 +27,7 @@ inline bool is_device(Address address) { return address - device_base < device_s
 Address allocate(size_t bytes);
 // False, and a report, unless `address` is the start of a live allocation.
 bool release(Address address);
-// "offset 12 of allocation 3 (freed, 40 bytes)"
+// "offset 12 of allocation 3 (argument 0), of 40 bytes, freed"
 std::string place(Address address);
 // Whether `address` lies in memory that was allocated once, freed or not; its end counts.
 bool was_allocated(Address address);

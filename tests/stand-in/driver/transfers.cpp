@@ -36,8 +36,10 @@ uint64_t sum_of(const void* host, size_t bytes) {
     return (sum ^ word) * 0x9e3779b97f4a7c15;
 }
 
-void check_unchanged(const Transfer& transfer) {
-    if (sum_of(transfer.host, transfer.bytes) == transfer.sum) return;
+void check_unchanged(Transfer& transfer) {
+    uint64_t sum = sum_of(transfer.host, transfer.bytes);
+    if (sum == transfer.sum) return;
+    transfer.sum = sum;  // one report is enough
     report(ILLEGAL_ADDRESS, text("the host buffer at %p was written while `%s` was in flight; expected the host to wait for "
                                  "the copy's event before it reuses the buffer", transfer.host, transfer.name.c_str()));
 }

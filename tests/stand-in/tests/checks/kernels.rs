@@ -158,11 +158,12 @@ fn unwritten_weights_are_reported() {
 
 #[test]
 fn use_after_free_is_reported() {
-    let (device, x, out) = with_numbers(Schedule::Lazy);
+    let (device, x, _) = with_numbers(Schedule::Lazy);
+    let sum = device.upload(&counted(64));
     device.free(x).unwrap();
-    let arguments = Packed::default().pointer(out).pointer(x).number(64);
+    let arguments = Packed::default().pointer(sum).pointer(x).number(64);
     let report = report(&device, "plus", 1, 64, arguments);
-    assert_says(&report, &["`plus`", "freed"]);
+    assert_says(&report, &["`plus`", "reads 4 bytes", "argument 1", "freed"]);
     assert!(device.free(x).is_err());
     assert_says(&device.report(), &["no live allocation"]);
 }
