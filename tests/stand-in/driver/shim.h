@@ -205,13 +205,14 @@ static inline float widen(f16 x) { return stand_in_bits<_Float16>(x.bits); }
 static inline u16 round_to_f16(float x) { return stand_in_bits<u16>(static_cast<_Float16>(x)); }
 
 // Nearest, ties to even; NaN as the machine writes it.
-static inline u16 stand_in_round_to_bf16(float x) {
+static inline u16 round_to_bf16(float x) {
     u32 bits = __float_as_uint(x);
     if (isnan(x)) return 0x7fff;
     return static_cast<u16>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
+static inline float power_of_2(float x) { return __builtin_exp2f(x); }
 static inline u32 pack(bf16, float low, float high) {
-    return stand_in_round_to_bf16(low) | static_cast<u32>(stand_in_round_to_bf16(high)) << 16;
+    return round_to_bf16(low) | static_cast<u32>(round_to_bf16(high)) << 16;
 }
 static inline u32 pack(f16, float low, float high) {
     return round_to_f16(low) | static_cast<u32>(round_to_f16(high)) << 16;
@@ -219,6 +220,9 @@ static inline u32 pack(f16, float low, float high) {
 static inline uint4 load_once(const void* address) { return *static_cast<const uint4*>(address); }
 
 static inline void cp_async16(void* shared, const void* global) { stand_in::copy_async(shared, global, 16, 16); }
+static inline void cp_async16_or_zeros(void* shared, const void* global, bool is_there) {
+    stand_in::copy_async(shared, global, 16, is_there ? 16 : 0);
+}
 static inline void cp_async_commit() { stand_in::commit_copies(); }
 template <int groups_in_flight>
 static inline void cp_async_wait() {

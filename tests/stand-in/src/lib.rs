@@ -16,4 +16,4 @@ mod build;
 mod stand_in;
 
 pub use build::{Checks, library};
-pub use stand_in::{Counters, Schedule, StandIn, load};
+pub use stand_in::{Counters, Schedule, StandIn, device, load};

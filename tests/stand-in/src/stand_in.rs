@@ -1,5 +1,6 @@
 //! The open library.
 
+use std::env;
 use std::ffi::{CString, c_char, c_int};
 use std::fmt;
 use std::sync::OnceLock;
@@ -77,6 +78,20 @@ pub struct Counters {
 pub fn load() -> &'static StandIn {
     static LOADED: OnceLock<StandIn> = OnceLock::new();
     LOADED.get_or_init(|| StandIn::open(Checks::On))
+}
+
+/// The number of the device that tests are to use: of the stand-in, which is loaded, unless `FIRSTLIGHT_TEST_GPU` says
+/// which device of the machine's own driver it is to be. Then nothing is loaded.
+///
+/// # Panics
+///
+/// If the variable is no number, and where [`load`] does.
+pub fn device() -> usize {
+    let Ok(gpu) = env::var("FIRSTLIGHT_TEST_GPU") else {
+        load();
+        return 0;
+    };
+    gpu.parse().unwrap_or_else(|_| panic!("FIRSTLIGHT_TEST_GPU: `{gpu}` is no number of a device"))
 }
 
 impl StandIn {
