@@ -8,33 +8,25 @@
 // four sums. The softmax of a team is online (Milakov and Gimelshein, 2018): its sums are relative to the largest score
 // it has met. At the end the teams of the block are put together in shared memory, in the same order each time.
 //
+// Scores are in units of log(2), so that their exponentials are powers of 2.
+//
 // Everything is read by 16 bytes: `head_dim` is a multiple of 8, and all addresses are multiples of 16.
-#include "prelude.cuh"
+#include "attention.cuh"
 
 // Heads of a block that share the keys and values that it reads. More would not fit the registers of a lane.
 const u32 DECODE_HEADS = 4;
 
 // Positions that a team has on their way at a time.
-const u32 DECODE_AHEAD = 4;
+const u32 DECODE_AHEAD = 2;
 
 // Threads of a block.
 const u32 DECODE_THREADS = 128;
-
-struct AttentionShape {
-    u32 heads, kv_heads, head_dim, capacity;
-    // A position sees itself and the `window - 1` before it; 0 is all of them.
-    u32 window;
-    float scale;
-};
 
 // What a softmax that has seen some positions is, of one head: for each lane its vector of the values.
 struct Online {
     float largest, sum;
     float values[VECTOR];
 };
-
-// What scores are relative to: while all of them are minus infinity, the difference of two would be no number.
-__device__ __forceinline__ float reference_of(float largest) { return largest == minus_infinity() ? 0.0f : largest; }
 
 // The vector of a row that begins at column `at`; zeros behind the end of the row.
 template <class T>
@@ -73,7 +65,7 @@ __device__ __forceinline__ void take(Online &online, const float (&scores)[DECOD
         larger = fmaxf(larger, scores[i]);
     }
     const float reference = reference_of(larger);
-    const float shrink = expf(online.largest - reference);
+    const float shrink = power_of_2(online.largest - reference);
     online.largest = larger;
     online.sum *= shrink;
 #pragma unroll
@@ -82,7 +74,7 @@ __device__ __forceinline__ void take(Online &online, const float (&scores)[DECOD
     }
 #pragma unroll
     for (u32 i = 0; i < DECODE_AHEAD; i++) {
-        const float weight = expf(scores[i] - reference);
+        const float weight = power_of_2(scores[i] - reference);
         online.sum += weight;
 #pragma unroll
         for (u32 c = 0; c < VECTOR; c++) {
@@ -112,7 +104,7 @@ __device__ __forceinline__ void walk(const T *keys, const T *values, const float
             float scores[DECODE_AHEAD];
 #pragma unroll
             for (u32 i = 0; i < DECODE_AHEAD; i++) {
-                const float score = team_sum(dot(queries[h], key[i]), team) * shape.scale;
+                const float score = team_sum(dot(queries[h], key[i]), team) * (shape.scale * LOG2_E);
                 scores[i] = turn + first + i * stride < end ? score : minus_infinity();
             }
             take(online[h], scores, value);
@@ -123,7 +115,7 @@ __device__ __forceinline__ void walk(const T *keys, const T *values, const float
 // The positions of this block: a part of those that the row sees, as long as the others but for the last.
 __device__ __forceinline__ void part_of(u32 position, u32 window, u32 &start, u32 &end) {
     const u32 seen_end = position + 1;
-    const u32 seen_start = window != 0 && seen_end > window ? seen_end - window : 0;
+    const u32 seen_start = first_seen(position, window);
     const u32 length = divided_up(seen_end - seen_start, gridDim.z);
     start = least(seen_start + blockIdx.z * length, seen_end);
     end = least(start + length, seen_end);
@@ -160,7 +152,7 @@ __device__ __forceinline__ Sum sum_of(const float *of, u32 count, u32 head_dim, 
     const float reference = reference_of(all.largest);
 #pragma unroll 1
     for (u32 i = 0; i < count; i++) {
-        const float weight = expf(of[i * width] - reference);
+        const float weight = power_of_2(of[i * width] - reference);
         all.sum += weight * of[i * width + 1];
         all.value += weight * of[i * width + 2 + column];
     }

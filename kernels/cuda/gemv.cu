@@ -65,7 +65,7 @@ __device__ __forceinline__ void multiply(const T *const (&weights)[GEMV_OUTPUTS]
     const u32 vectors = inputs % VECTOR == 0 ? inputs / VECTOR : 0;
     u32 vector = first;
 #pragma unroll 1
-    for (; vector + (UNROLLED - 1) * stride < vectors; vector += UNROLLED * stride) {
+    for (; UNROLLED > 1 && vector + (UNROLLED - 1) * stride < vectors; vector += UNROLLED * stride) {
         Packed<T> packed[UNROLLED][GEMV_OUTPUTS];
 #pragma unroll
         for (u32 u = 0; u < UNROLLED; u++) {
@@ -225,12 +225,12 @@ KERNEL(gemv_rows_f32)(const float *x, Products<float> products, u32 inputs, u32 
 
 KERNEL(gemv_rows_bf16)(const float *x, Products<bf16> products, u32 inputs, u32 rows, u32 adds) {
     __shared__ float scratch[GEMV_WARPS * GEMV_OUTPUTS * GEMV_ROWS];
-    gemv<GEMV_ROWS, 2>(x, products, inputs, rows, adds, scratch);
+    gemv<GEMV_ROWS, 1>(x, products, inputs, rows, adds, scratch);
 }
 
 KERNEL(gemv_rows_f16)(const float *x, Products<f16> products, u32 inputs, u32 rows, u32 adds) {
     __shared__ float scratch[GEMV_WARPS * GEMV_OUTPUTS * GEMV_ROWS];
-    gemv<GEMV_ROWS, 2>(x, products, inputs, rows, adds, scratch);
+    gemv<GEMV_ROWS, 1>(x, products, inputs, rows, adds, scratch);
 }
 
 KERNEL(gemv_gated_f32)(const float *x, Product<float> gate, Product<float> up, u32 inputs, u32 rows) {
@@ -255,10 +255,10 @@ KERNEL(gemv_gated_rows_f32)(const float *x, Product<float> gate, Product<float> 
 
 KERNEL(gemv_gated_rows_bf16)(const float *x, Product<bf16> gate, Product<bf16> up, u32 inputs, u32 rows) {
     __shared__ float scratch[GEMV_WARPS * GEMV_OUTPUTS * GEMV_ROWS];
-    gemv_gated<GEMV_ROWS, 2>(x, gate, up, inputs, rows, scratch);
+    gemv_gated<GEMV_ROWS, 1>(x, gate, up, inputs, rows, scratch);
 }
 
 KERNEL(gemv_gated_rows_f16)(const float *x, Product<f16> gate, Product<f16> up, u32 inputs, u32 rows) {
     __shared__ float scratch[GEMV_WARPS * GEMV_OUTPUTS * GEMV_ROWS];
-    gemv_gated<GEMV_ROWS, 2>(x, gate, up, inputs, rows, scratch);
+    gemv_gated<GEMV_ROWS, 1>(x, gate, up, inputs, rows, scratch);
 }

@@ -1,8 +1,12 @@
 // All kernels, as one module.
 #include "attention_decode.cu"
+#include "attention_prefill.cu"
 #include "cache.cu"
 #include "elementwise.cu"
 #include "embedding.cu"
+#include "gemm.cu"
+#include "gemm_plain.cu"
 #include "gemv.cu"
 #include "norm.cu"
 #include "rope.cu"
+#include "sampling.cu"

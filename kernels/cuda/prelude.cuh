@@ -2,11 +2,12 @@
 // have no name in C++.
 //
 // The same sources are compiled twice: by nvcc for the device, and by g++ for the tests' stand-in for libcuda, which
-// includes its own header ahead of this one. That header brings `KERNEL`, `DYNAMIC_SHARED`, `threadIdx` and its like,
-// `__shared__`, `__device__`, `__forceinline__`, `__syncthreads`, `__syncwarp`, `__shfl_sync`, `__shfl_xor_sync`,
-// `atomicAdd`, `__trap`, `float4`, `uint4`, and what stands under "Machine instructions" below. No header of CUDA is
-// included.
+// includes its own header ahead of this one. That header brings what nvcc knows by itself (`threadIdx` and its like,
+// `__shared__`, `__device__`, `__forceinline__`, `__syncthreads`, `__shfl_sync`, `__shfl_xor_sync`, `atomicAdd`, `__trap`,
+// `float4`, `uint4`), and what stands below for nvcc alone. No header of CUDA is included.
 #pragma once
+
+#ifdef __CUDACC__
 
 typedef unsigned short u16;
 typedef unsigned int u32;
@@ -21,11 +22,6 @@ struct bf16 {
 struct f16 {
     u16 bits;
 };
-
-const u32 WARP = 32;
-const u32 WHOLE_WARP = 0xffffffffu;
-
-#ifdef __CUDACC__
 
 // A function that the host launches by its name.
 #define KERNEL(name) extern "C" __global__ void name
@@ -45,6 +41,19 @@ __device__ __forceinline__ float widen(f16 x) {
 __device__ __forceinline__ u16 round_to_f16(float x) {
     u16 out;
     asm("cvt.rn.f16.f32 %0, %1;" : "=h"(out) : "f"(x));
+    return out;
+}
+
+__device__ __forceinline__ u16 round_to_bf16(float x) {
+    u16 out;
+    asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(out) : "f"(x));
+    return out;
+}
+
+// 2^x, to two units of the last place; of less than 2^-126, 0.
+__device__ __forceinline__ float power_of_2(float x) {
+    float out;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(out) : "f"(x));
     return out;
 }
 
@@ -77,6 +86,13 @@ __device__ __forceinline__ u32 shared_address(const void *address) {
 // Begins to copy 16 bytes, past the registers and the first-level cache. Both addresses are multiples of 16.
 __device__ __forceinline__ void cp_async16(void *shared, const void *global) {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared_address(shared)), "l"(global) : "memory");
+}
+
+// The same; where nothing `is_there`, it puts zeros, and reads nothing.
+__device__ __forceinline__ void cp_async16_or_zeros(void *shared, const void *global, bool is_there) {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(shared)), "l"(global),
+                 "r"(is_there ? 16 : 0)
+                 : "memory");
 }
 
 // Closes a group of copies; a group may be empty.
@@ -129,6 +145,9 @@ __device__ __forceinline__ void mma_m16n8k16(f16, float (&sums)[4], const u32 (&
 
 #endif
 
+const u32 WARP = 32;
+const u32 WHOLE_WARP = 0xffffffffu;
+
 // -------------------------------------------------------------------------------------------------------- Conversions
 
 __device__ __forceinline__ float float_of(u32 bits) {
@@ -151,13 +170,8 @@ __device__ __forceinline__ float widen(float x) { return x; }
 
 __device__ __forceinline__ float widen(bf16 x) { return float_of(u32(x.bits) << 16); }
 
-// To the nearest, of two as near ones to the even one. A NaN stays one, whatever its payload.
-__device__ __forceinline__ bf16 round_as(bf16, float x) {
-    const u32 bits = bits_of(x);
-    const bool is_nan = (bits & 0x7fffffffu) > 0x7f800000u;
-    const u32 rounded = bits + 0x7fffu + (bits >> 16 & 1);
-    return bf16{u16(is_nan ? bits >> 16 | 0x40u : rounded >> 16)};
-}
+// To the nearest, of two as near ones to the even one.
+__device__ __forceinline__ bf16 round_as(bf16, float x) { return bf16{round_to_bf16(x)}; }
 
 __device__ __forceinline__ f16 round_as(f16, float x) { return f16{round_to_f16(x)}; }
 
@@ -233,8 +247,11 @@ __device__ __forceinline__ u32 least(u32 a, u32 b) { return a < b ? a : b; }
 
 __device__ __forceinline__ u32 divided_up(u32 a, u32 b) { return a / b + (a % b != 0); }
 
+// e^x = 2^(x log2(e)), and the powers of 2 are what the device can do.
+const float LOG2_E = 1.44269504f;
+
 // x / (1 + e^-x)
-__device__ __forceinline__ float silu(float x) { return x / (1.0f + expf(-x)); }
+__device__ __forceinline__ float silu(float x) { return x / (1.0f + power_of_2(-x * LOG2_E)); }
 
 // No number: what a maximum begins with. Not -INFINITY, which is a macro of a header.
 __device__ __forceinline__ float minus_infinity() { return float_of(0xff800000u); }

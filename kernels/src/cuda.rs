@@ -51,6 +51,12 @@ pub const PLAIN_SHARED_BYTES: u32 = 48 << 10;
 /// Shared memory that a block gets at most where all [`ARCHITECTURES`] shall run it: 99 KiB on 86, 89 and 120.
 pub const MOST_SHARED_BYTES: u32 = 99 << 10;
 
+impl Launch {
+    fn with_shared(self, shared_bytes: u32) -> Self {
+        Self { shared_bytes, ..self }
+    }
+}
+
 /// What weights and caches are made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
@@ -125,6 +131,20 @@ pub fn append(cache: Format, rows: u32, columns: u32) -> Launch {
     plain(of_format!("append", cache), [rows, columns.div_ceil(THREADS)], THREADS)
 }
 
+/// The column of the largest number of each row: `(f32* x, u32 columns, u32* out)`. The first of equals; a NaN loses to
+/// every number; 0 where there is none.
+#[must_use]
+pub fn argmax(rows: u32) -> Launch {
+    plain("argmax", [rows, 1], SAMPLING_THREADS)
+}
+
+/// One token: `(f32* logits, u32 columns, f32 temperature, u32 top_k, f32 top_p, f32* uniform, u32* out)`. `*uniform` is
+/// at least 0 and below 1; a `top_k` of 0 and a `top_p` of 1 are off; a temperature of 0 is [`argmax`].
+#[must_use]
+pub fn sample() -> Launch {
+    plain("sample", [1, 1], SAMPLING_THREADS)
+}
+
 /// `*before += rows`: `(u32* before, u32 rows)`.
 #[must_use]
 pub fn advance() -> Launch {
@@ -153,6 +173,9 @@ const THREADS: u32 = 256;
 
 /// Of a block that has a row for itself. The kernels may have 64 registers a thread at this many.
 const MOST_THREADS: u32 = 1024;
+
+/// `SAMPLING_THREADS` of sampling.cu.
+const SAMPLING_THREADS: u32 = 1024;
 
 /// Blocks of a kernel whose threads take more than one element: 16 for each of 256 processors, which there is no
 /// device with.

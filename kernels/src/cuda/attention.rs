@@ -20,6 +20,18 @@ pub struct AttentionShape {
     pub scale: f32,
 }
 
+impl AttentionShape {
+    fn checked(self) -> Self {
+        let Self { heads, kv_heads, head_dim, .. } = self;
+        assert!(heads.is_multiple_of(kv_heads), "attention of {heads} heads on {kv_heads}");
+        assert!(
+            head_dim.is_multiple_of(VECTOR) && (VECTOR..=MOST_HEAD_DIM).contains(&head_dim),
+            "attention with heads of {head_dim} columns"
+        );
+        self
+    }
+}
+
 /// Columns of a head: one vector of eight for each lane of a warp.
 pub const MOST_HEAD_DIM: u32 = 256;
 
@@ -31,12 +43,7 @@ pub const MOST_HEAD_DIM: u32 = 256;
 #[must_use]
 pub fn decode(cache: Format, shape: AttentionShape, rows: u32, parts: u32) -> Launch {
     let kernel = of_format!("attention_decode", cache);
-    let AttentionShape { heads, kv_heads, head_dim, .. } = shape;
-    assert!(heads.is_multiple_of(kv_heads), "{kernel}: {heads} heads on {kv_heads}");
-    assert!(
-        head_dim.is_multiple_of(VECTOR) && (VECTOR..=MOST_HEAD_DIM).contains(&head_dim),
-        "{kernel}: heads of {head_dim} columns"
-    );
+    let AttentionShape { heads, kv_heads, head_dim, .. } = shape.checked();
     let teams = THREADS / (head_dim / VECTOR).next_power_of_two();
     let blocks = kv_heads * (heads / kv_heads).div_ceil(HEADS);
     assert!(
@@ -50,6 +57,35 @@ pub fn decode(cache: Format, shape: AttentionShape, rows: u32, parts: u32) -> La
         shared_bytes: HEADS * teams * (head_dim + 2) * 4,
     }
 }
+
+/// Attention of many rows on the matrix units, for caches of 16 bits: `(f32* queries, T* keys, T* values, u32* before,
+/// f32* out, T* rounded or null, u32 rows, AttentionShape)`. Queries are rounded to the format of the cache.
+#[must_use]
+pub fn prefill(cache: Format, shape: AttentionShape, rows: u32) -> Launch {
+    let AttentionShape { heads, head_dim, .. } = shape.checked();
+    let (dim, step, f16, bf16) = match head_dim {
+        ..=64 => (64, 64, "attention_prefill_64_f16", "attention_prefill_64_bf16"),
+        ..=128 => (128, 64, "attention_prefill_128_f16", "attention_prefill_128_bf16"),
+        _ => (256, 32, "attention_prefill_256_f16", "attention_prefill_256_bf16"),
+    };
+    let kernel = match cache {
+        Format::F32 => panic!("f32 is not multiplied on the matrix units"),
+        Format::F16 => f16,
+        Format::Bf16 => bf16,
+    };
+    assert!(heads <= MOST_GRID_Y, "{kernel}: {heads} heads");
+    Launch {
+        kernel,
+        grid: [rows.div_ceil(PREFILL_ROWS), heads, 1],
+        block: [THREADS, 1, 1],
+        // Keys and values, each row with a vector more than it has.
+        shared_bytes: 2 * step * (dim + VECTOR) * 2,
+    }
+}
+
+/// Rows from which on [`prefill`] pays: below, most of its matrices would be empty, and each of its blocks walks all
+/// positions.
+pub const PREFILL_LEAST_ROWS: u32 = 9;
 
 /// Parts of the positions that pay for `rows` rows of a cache that may hold `positions`.
 #[must_use]
@@ -77,10 +113,13 @@ const VECTOR: u32 = 8;
 /// `DECODE_HEADS` of attention_decode.cu.
 const HEADS: u32 = 4;
 
-/// `DECODE_THREADS` of attention_decode.cu.
+/// `PREFILL_ROWS` of attention_prefill.cu.
+const PREFILL_ROWS: u32 = 64;
+
+/// `DECODE_THREADS` of attention_decode.cu, `PREFILL_THREADS` of attention_prefill.cu.
 const THREADS: u32 = 128;
 
-/// Two on each of 128 processors; a processor has the registers for three.
+/// Two on each of 128 processors; a processor has the registers for four.
 const BLOCKS_WANTED: u32 = 256;
 
 /// Positions of a part: two turns of the eight teams of a block that has heads of 128 columns.

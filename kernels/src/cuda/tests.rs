@@ -42,8 +42,53 @@ fn constants_are_those_of_the_sources() {
         "DECODE_HEADS = 4;",
         "DECODE_THREADS = 128;",
         "NORM_WARPS = 32;",
+        "GEMM_THREADS = 128;",
+        "GEMM_SETS = 0;",
+        "GEMM_ADDS = 1;",
+        "GEMM_GATES = 2;",
+        "PLAIN_TILE = 64;",
+        "PLAIN_THREADS = 256;",
+        "PREFILL_ROWS = 64;",
+        "PREFILL_THREADS = 128;",
+        "SAMPLING_THREADS = 1024;",
     ] {
         assert!(sources.contains(&format!("const u32 {constant}")), "{constant}");
+    }
+    for tile in [
+        "<16, 32, 128, 1, 1, 4, 4> Tile16x32;",
+        "<64, 32, 64, 1, 1, 4, 4> Tile64x32;",
+        "<64, 128, 64, 2, 2, 1, 3> Tile64x128;",
+        "<128, 128, 64, 2, 2, 1, 3> Tile128x128;",
+        "Prefill<64, 64>>",
+        "Prefill<128, 64>>",
+        "Prefill<256, 32>>",
+    ] {
+        assert!(sources.contains(tile), "{tile}");
+    }
+}
+
+/// `[rows, outputs]` of a tile, from its kernel's name.
+fn tile_of(launch: Launch) -> [u32; 2] {
+    let tile = launch.kernel.split('_').nth(1).unwrap();
+    let (rows, outputs) = tile.split_once('x').unwrap();
+    [rows.parse().unwrap(), outputs.parse().unwrap()]
+}
+
+#[test]
+fn tiles_are_as_large_as_still_fills_a_device() {
+    for (rows, outputs, expected) in [
+        (9, 4096, [16, 32]),
+        (16, 150_000, [16, 32]),
+        (17, 4096, [64, 32]),
+        (64, 28_672, [64, 128]),
+        (128, 4096, [64, 32]),
+        (256, 4096, [64, 128]),
+        (512, 4096, [128, 128]),
+        (512, 512, [64, 32]),
+        (20, 64, [16, 32]),
+    ] {
+        let launch = linear::gemm(Format::Bf16, rows, outputs);
+        assert_eq!(tile_of(launch), expected, "{rows} x {outputs}");
     }
 }
 
@@ -63,7 +108,7 @@ fn shape(heads: u32, kv_heads: u32, head_dim: u32) -> AttentionShape {
 
 /// One launch at least of each kernel.
 fn all_launches() -> Vec<Launch> {
-    let mut launches = vec![add(1), turns(1, 32), rope(1, 64), advance()];
+    let mut launches = vec![add(1), turns(1, 32), rope(1, 64), advance(), argmax(1), sample()];
     launches.extend([round(Format::F16, 1), round(Format::Bf16, 1)]);
     launches.push(attention::combine(shape(32, 8, 128), 1));
     for format in FORMATS {
@@ -74,6 +119,12 @@ fn all_launches() -> Vec<Launch> {
             launches.push(linear::gemv_gated(format, rows, 64, 64));
         }
     }
+    for format in [Format::F16, Format::Bf16] {
+        launches.extend([1, 40, 250, 600].map(|rows| linear::gemm(format, rows, 4096)));
+        let dims = [64, 128, 256];
+        launches.extend(dims.map(|dim| attention::prefill(format, shape(4, 2, dim), 100)));
+    }
+    launches.extend(FORMATS.map(|format| linear::gemm_plain(format, 100, 100)));
     launches
 }
 
@@ -123,6 +174,18 @@ proptest! {
     }
 
     #[test]
+    fn tiles_cover_the_output_once(rows in 1_u32..20_000, outputs in 1_u32..300_000) {
+        let launch = linear::gemm(Format::F16, rows, outputs);
+        check(launch);
+        let [tile_rows, tile_outputs] = tile_of(launch);
+        let grid = [rows.div_ceil(tile_rows), outputs.div_ceil(tile_outputs), 1];
+        prop_assert_eq!(launch.grid, grid);
+        let launch = linear::gemm_plain(Format::F32, rows, outputs);
+        check(launch);
+        prop_assert_eq!(launch.grid, [rows.div_ceil(64), outputs.div_ceil(64), 1]);
+    }
+
+    #[test]
     fn heads_are_covered_once(
         rows in 1_u32..5000,
         kv_heads in 1_u32..40,
@@ -138,5 +201,9 @@ proptest! {
         prop_assert!(launch.shared_bytes <= PLAIN_SHARED_BYTES);
         prop_assert_eq!(launch.grid, [rows, kv_heads * group.div_ceil(4), parts]);
         check(attention::combine(shape, rows));
+        let launch = attention::prefill(Format::F16, shape, rows);
+        check(launch);
+        prop_assert!(launch.shared_bytes <= PLAIN_SHARED_BYTES);
+        prop_assert_eq!(launch.grid, [rows.div_ceil(64), kv_heads * group, 1]);
     }
 }

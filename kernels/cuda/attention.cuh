@@ -1,0 +1,18 @@
+// What attention of few and of many rows have in common.
+#pragma once
+#include "prelude.cuh"
+
+struct AttentionShape {
+    u32 heads, kv_heads, head_dim, capacity;
+    // A position sees itself and the `window - 1` before it; 0 is all of them.
+    u32 window;
+    float scale;
+};
+
+// The first position that one at `position` sees.
+__device__ __forceinline__ u32 first_seen(u32 position, u32 window) {
+    return window != 0 && position >= window ? position + 1 - window : 0;
+}
+
+// What scores are relative to: while all of them are minus infinity, the difference of two would be no number.
+__device__ __forceinline__ float reference_of(float largest) { return largest == minus_infinity() ? 0.0f : largest; }
