@@ -1,14 +1,15 @@
 #include "clocks.h"
 
 #include <algorithm>
+#include <array>
 
 namespace stand_in {
 namespace {
 
 std::vector<Operation> operations = {{"nobody", 0, 0, {}}};
 
-// The last answer of `happened_before`: neighbouring bytes were mostly written by one operation.
-OperationId known_before;
+// What happened before the current operation, as far as it was asked: most bytes were written by few operations.
+std::array<OperationId, 8> known_before;
 
 }  // namespace
 
@@ -26,7 +27,7 @@ void Clock::set(uint32_t stream, uint32_t number) {
 
 void begin_operation(Operation operation) {
     operations.push_back(std::move(operation));
-    known_before = 0;
+    known_before.fill(0);
 }
 
 OperationId current_operation() { return operations.size() - 1; }
@@ -34,10 +35,11 @@ OperationId current_operation() { return operations.size() - 1; }
 const Operation& operation(OperationId id) { return operations[id]; }
 
 bool happened_before(OperationId id) {
-    if (id == known_before) return true;
+    OperationId& known = known_before[id % known_before.size()];
+    if (id == known) return true;
     const Operation& earlier = operations[id];
     if (!operations.back().clock.covers(earlier.stream, earlier.number)) return false;
-    known_before = id;
+    known = id;
     return true;
 }
 

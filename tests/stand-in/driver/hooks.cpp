@@ -21,7 +21,7 @@ void refuse_address(Address address, size_t bytes, const char* expected) {
 void check_access(const void* pointer, size_t bytes, Access access) {
     auto address = reinterpret_cast<Address>(pointer);
     if (is_device(address)) {
-        if (!check_device(address, bytes, access, position().block)) end_launch();
+        if (!check_device(address, bytes, access, current_block())) end_launch();
     } else if (!is_stack(address)) {
         if (is_shared(address)) check_shared(address, bytes, access);
         else if (!is_library(address)) refuse_address(address, bytes, "neither device nor shared memory, but the host's");

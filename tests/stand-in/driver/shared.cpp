@@ -1,7 +1,5 @@
 #include "shared.h"
 
-#include <link.h>
-
 #include <vector>
 
 #include "hooks.h"
@@ -67,9 +65,20 @@ std::string shared_place(Address address) {
     end_launch();
 }
 
-std::string race(uint16_t thread, const char* did) {
-    std::string who = thread == several ? "other threads" : text("thread %u of the block", thread);
-    return text("a race: %s %s it, and no __syncthreads (or __syncwarp, within a warp) orders the two", who.c_str(), did);
+// What is wrong with an access to one mark.
+struct Fault {
+    enum Kind : uint32_t { none, unwritten, in_flight, after_write, after_read } kind;
+    uint16_t thread;
+};
+
+std::string explain(Fault fault) {
+    if (fault.kind == Fault::unwritten) return "no thread of this block has written it";
+    if (fault.kind == Fault::in_flight) {
+        return text("thread %u of the block has a cp.async copy to it in flight; expected its cp_async_wait before", fault.thread);
+    }
+    std::string who = fault.thread == several ? "other threads" : text("thread %u of the block", fault.thread);
+    return text("a race: %s %s it, and no __syncthreads (or __syncwarp, within a warp) orders the two", who.c_str(),
+                fault.kind == Fault::after_write ? "wrote" : "read");
 }
 
 uint16_t warp_of(uint16_t thread) { return thread / 32; }
@@ -98,19 +107,16 @@ void note_read(Mark& mark, const Position& here) {
     mark.read = here.now;
 }
 
-// Empty if all is well. `Time` 0 is before all blocks.
-std::string check_mark(Mark& mark, Access access, const Position& here) {
-    if (mark.copier != nobody && mark.copied >= here.block_began) {
-        return text("thread %u of the block has a cp.async copy to it in flight; expected its cp_async_wait before", mark.copier);
-    }
+Fault check_mark(Mark& mark, Access access, const Position& here) {
+    if (mark.copier != nobody && mark.copied >= here.block_began) return {Fault::in_flight, mark.copier};
     bool written = mark.written >= here.block_began;
-    if (access != Access::write && !written) return "no thread of this block has written it";
-    if (written && !ordered(mark.written, mark.writer, here)) return race(mark.writer, "wrote");
+    if (access != Access::write && !written) return {Fault::unwritten, 0};
+    if (written && !ordered(mark.written, mark.writer, here)) return {Fault::after_write, mark.writer};
     if (access == Access::read) {
         note_read(mark, here);
         return {};
     }
-    if (mark.read >= here.block_began && !reads_ordered(mark, here)) return race(mark.reader, "read");
+    if (mark.read >= here.block_began && !reads_ordered(mark, here)) return {Fault::after_read, mark.reader};
     mark.written = here.now;
     mark.writer = here.thread;
     mark.reader = nobody;
@@ -130,8 +136,8 @@ void check_shared(Address address, size_t bytes, Access access) {
     }
     Position here = position();
     for (size_t offset = 0; offset < bytes; offset += granule) {
-        std::string wrong = check_mark(region.mark(address + offset), access, here);
-        if (!wrong.empty()) refuse(address + offset, bytes, access, wrong);
+        Fault fault = check_mark(region.mark(address + offset), access, here);
+        if (fault.kind != Fault::none) refuse(address + offset, bytes, access, explain(fault));
     }
 }
 

@@ -184,6 +184,15 @@ void report_deadlock() {
     block.ended = true;
 }
 
+// The thread behind the one of this index.
+Index next(Index index) {
+    if (++index.x == block.size.x) {
+        index.x = 0;
+        if (++index.y == block.size.y) index = {0, 0, index.z + 1};
+    }
+    return index;
+}
+
 void begin_threads() {
     unsigned count = block.threads;
     for (unsigned number = 0; number < (count + warp_lanes - 1) / warp_lanes; number++) {
@@ -192,11 +201,12 @@ void begin_threads() {
         warps[number].arrived = 0;
         warps[number].barrier = now;
     }
-    for (unsigned number = 0; number < count; number++) {
+    Index index = {0, 0, 0};
+    for (unsigned number = 0; number < count; number++, index = next(index)) {
         Thread& thread = threads[number];
         thread.fiber = new_fiber(stacks + stack_bytes * (number + 1), run_thread);
         thread.state = State::ready;
-        thread.index = {number % block.size.x, number / block.size.x % block.size.y, number / block.size.x / block.size.y};
+        thread.index = index;
         thread.number = number;
         thread.lane = number % warp_lanes;
         thread.warp = &warps[number / warp_lanes];
@@ -251,11 +261,13 @@ void shuffle_threads(bool shuffle) { shuffled = shuffle; }
 
 bool in_kernel() { return current; }
 
+uint32_t current_block() { return block.number; }
+
 Position position() {
     const Thread& thread = *current;
     Time warp_barrier = std::max(thread.warp->barrier, block.barrier);
-    return {block.number,  static_cast<uint16_t>(thread.number), static_cast<uint16_t>(thread.number / warp_lanes),
-            block.began, block.barrier, warp_barrier, now};
+    auto number = static_cast<uint16_t>(thread.number);
+    return {number, static_cast<uint16_t>(number / warp_lanes), block.began, block.barrier, warp_barrier, now};
 }
 
 std::string actor() {

@@ -21,7 +21,6 @@ struct Kernel;
 using Time = uint32_t;
 
 struct Position {
-    uint32_t block;       // its number in the grid
     uint16_t thread;      // its number in the block
     uint16_t warp;
     Time block_began;
@@ -30,8 +29,9 @@ struct Position {
     Time now;
 };
 
-// Whether a thread of a kernel runs now, and where it stands.
+// Whether a thread of a kernel runs now, in which block, and where it stands.
 bool in_kernel();
+uint32_t current_block();
 Position position();
 
 // "`gemv_bf16`, block (3, 0, 0), thread (17, 0, 0)", or the name of the operation if it is no kernel.

@@ -84,7 +84,7 @@ impl Build {
             let wrapped = self.wrap(unit);
             run(self.compiler().args(self.instrumentation()).args(["-Wno-unknown-pragmas", "-c"]).arg(&wrapped).arg("-o").arg(self.object(unit)));
         } else {
-            run(self.compiler().args(["-Wall", "-Wextra", "-c"]).arg(unit).arg("-o").arg(self.object(unit)));
+            run(self.compiler().args(["-flto", "-Wall", "-Wextra", "-c"]).arg(unit).arg("-o").arg(self.object(unit)));
         }
     }
 
@@ -129,7 +129,7 @@ impl Build {
         let fresh = library.with_extension("fresh");
         let objects = self.kernels.iter().chain(&self.driver).map(|unit| self.object(unit));
         let mut linker = Command::new("g++");
-        linker.args(["-shared", "-Wl,-soname,libcuda.so.1", "-Wl,-z,defs"]).args(objects);
+        linker.args(["-shared", "-O2", "-flto", "-Wl,-soname,libcuda.so.1", "-Wl,-z,defs"]).args(objects);
         run(linker.args(["-ldl", "-o"]).arg(&fresh));
         let unversioned = self.folder.join("libcuda.so");
         let mut linker = Command::new("g++");
