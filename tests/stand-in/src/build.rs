@@ -82,9 +82,20 @@ impl Build {
     fn compile(&self, unit: &Path) {
         if has_extension(unit, "cu") {
             let wrapped = self.wrap(unit);
-            run(self.compiler().args(self.instrumentation()).args(["-Wno-unknown-pragmas", "-c"]).arg(&wrapped).arg("-o").arg(self.object(unit)));
+            run(self
+                .compiler()
+                .args(self.instrumentation())
+                .args(["-Wno-unknown-pragmas", "-c"])
+                .arg(&wrapped)
+                .arg("-o")
+                .arg(self.object(unit)));
         } else {
-            run(self.compiler().args(["-flto", "-Wall", "-Wextra", "-c"]).arg(unit).arg("-o").arg(self.object(unit)));
+            run(self
+                .compiler()
+                .args(["-flto", "-Wall", "-Wextra", "-c"])
+                .arg(unit)
+                .arg("-o")
+                .arg(self.object(unit)));
         }
     }
 
@@ -103,7 +114,9 @@ impl Build {
 
     fn compiler(&self) -> Command {
         let mut compiler = Command::new("g++");
-        compiler.args(["-std=c++17", "-O2", "-g1", "-fPIC", "-fvisibility=hidden", "-I"]).arg(manifest("driver"));
+        compiler
+            .args(["-std=c++17", "-O2", "-g1", "-fPIC", "-fvisibility=hidden", "-I"])
+            .arg(manifest("driver"));
         if self.checks == Checks::Off {
             compiler.arg("-DSTAND_IN_UNCHECKED");
         }
@@ -129,7 +142,9 @@ impl Build {
         let fresh = library.with_extension("fresh");
         let objects = self.kernels.iter().chain(&self.driver).map(|unit| self.object(unit));
         let mut linker = Command::new("g++");
-        linker.args(["-shared", "-O2", "-flto", "-Wl,-soname,libcuda.so.1", "-Wl,-z,defs"]).args(objects);
+        linker
+            .args(["-shared", "-O2", "-flto", "-Wl,-soname,libcuda.so.1", "-Wl,-z,defs"])
+            .args(objects);
         run(linker.args(["-ldl", "-o"]).arg(&fresh));
         let unversioned = self.folder.join("libcuda.so");
         let mut linker = Command::new("g++");
@@ -184,7 +199,9 @@ fn without_collections(units: Vec<PathBuf>) -> Vec<PathBuf> {
 fn files_in(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten();
     let mut files: Vec<_> = entries.map(|entry| entry.expect("it is ours").path()).collect();
-    files.retain(|file| ["cpp", "h", "cu", "cuh"].iter().any(|extension| has_extension(file, extension)));
+    files.retain(|file| {
+        ["cpp", "h", "cu", "cuh"].iter().any(|extension| has_extension(file, extension))
+    });
     files.sort();
     files
 }
@@ -210,5 +227,9 @@ fn manifest(path: &str) -> PathBuf {
 fn target_folder() -> PathBuf {
     let binary = env::current_exe().expect("it runs");
     let folder = binary.parent().expect("it lies in a folder");
-    if folder.ends_with("deps") { folder.parent().expect("`deps` is below").to_owned() } else { folder.to_owned() }
+    if folder.ends_with("deps") {
+        folder.parent().expect("`deps` is below").to_owned()
+    } else {
+        folder.to_owned()
+    }
 }

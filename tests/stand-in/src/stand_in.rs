@@ -67,7 +67,8 @@ pub struct Counters {
     pub default_stream_work: u64,
 }
 
-/// Builds the library if need be, with all checks, and makes it the libcuda of this process.
+/// Builds the library if need be, and makes it the libcuda of this process: with all checks, unless
+/// `FIRSTLIGHT_STAND_IN_CHECKS` is `off`.
 ///
 /// cudarc then finds it by the names that it looks for. Were another libcuda to be found by one of them, this panics:
 /// no test runs on a real driver that believes to run on the stand-in.
@@ -77,7 +78,10 @@ pub struct Counters {
 /// If it cannot be built, or if it would not be the one that is found.
 pub fn load() -> &'static StandIn {
     static LOADED: OnceLock<StandIn> = OnceLock::new();
-    LOADED.get_or_init(|| StandIn::open(Checks::On))
+    LOADED.get_or_init(|| {
+        let off = env::var("FIRSTLIGHT_STAND_IN_CHECKS").is_ok_and(|checks| checks == "off");
+        StandIn::open(if off { Checks::Off } else { Checks::On })
+    })
 }
 
 /// The number of the device that tests are to use: of the stand-in, which is loaded, unless `FIRSTLIGHT_TEST_GPU` says
@@ -118,7 +122,10 @@ impl StandIn {
             let ours = found.is_ok_and(|found| unsafe {
                 found.get::<*const ()>(b"stand_in_is_checked\0").is_ok()
             });
-            assert!(ours, "`{name}` is not the stand-in: another libcuda was opened in this process");
+            assert!(
+                ours,
+                "`{name}` is not the stand-in: another libcuda was opened in this process"
+            );
         }
     }
 
@@ -172,7 +179,8 @@ impl StandIn {
 
     fn counter(&self, name: &str) -> u64 {
         let name = CString::new(name).expect("names have no zeros");
-        let value = self.call::<extern "C" fn(*const c_char) -> u64>("stand_in_counter")(name.as_ptr());
+        let value =
+            self.call::<extern "C" fn(*const c_char) -> u64>("stand_in_counter")(name.as_ptr());
         assert_ne!(value, u64::MAX, "{name:?} is no counter");
         value
     }
@@ -205,8 +213,9 @@ impl StandIn {
         const ROOM: usize = 32;
         let kernel = CString::new(kernel).expect("names have no zeros");
         let mut sizes = [0; ROOM];
-        let parameters = self
-            .call::<extern "C" fn(*const c_char, *mut usize, c_int) -> c_int>("stand_in_parameters");
+        let parameters = self.call::<extern "C" fn(*const c_char, *mut usize, c_int) -> c_int>(
+            "stand_in_parameters",
+        );
         let room = c_int::try_from(ROOM).expect("it is small");
         let count = parameters(kernel.as_ptr(), sizes.as_mut_ptr(), room);
         usize::try_from(count).ok().map(|count| sizes[..count].to_vec())

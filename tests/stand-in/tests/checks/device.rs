@@ -49,7 +49,8 @@ impl Device {
             result::ctx::set_current(result::primary_ctx::retain(device).unwrap()).unwrap();
             result::module::load_data(FATBIN.as_ptr().cast()).unwrap()
         };
-        let stream = || Stream(result::stream::create(result::stream::StreamKind::NonBlocking).unwrap());
+        let stream =
+            || Stream(result::stream::create(result::stream::StreamKind::NonBlocking).unwrap());
         Self { stand_in, module, streams: [stream(), stream()], _turn: turn }
     }
 
@@ -72,7 +73,12 @@ impl Device {
     }
 
     /// Behind all work of `stream`.
-    pub(crate) fn download<T: Default + Clone>(&self, stream: Stream, from: Address, count: usize) -> Outcome<Vec<T>> {
+    pub(crate) fn download<T: Default + Clone>(
+        &self,
+        stream: Stream,
+        from: Address,
+        count: usize,
+    ) -> Outcome<Vec<T>> {
         let mut values = vec![T::default(); count];
         // SAFETY: `values` is waited for before anybody looks at it.
         unsafe { result::memcpy_dtoh_async(&mut values, from, stream.0) }?;
@@ -126,7 +132,14 @@ impl Device {
         unsafe { result::stream::synchronize(stream.0) }
     }
 
-    pub(crate) fn launch(&self, stream: Stream, kernel: &str, grid: u32, block: u32, arguments: Packed) -> Outcome {
+    pub(crate) fn launch(
+        &self,
+        stream: Stream,
+        kernel: &str,
+        grid: u32,
+        block: u32,
+        arguments: Packed,
+    ) -> Outcome {
         self.launch_with_shared(stream, kernel, grid, block, 0, arguments)
     }
 
@@ -154,7 +167,17 @@ impl Device {
         // SAFETY: `extra` is as cuda.h has it.
         unsafe {
             sys::cuLaunchKernel(
-                function, grid, 1, 1, block, 1, 1, shared_bytes, stream.0, ptr::null_mut(), extra.as_mut_ptr(),
+                function,
+                grid,
+                1,
+                1,
+                block,
+                1,
+                1,
+                shared_bytes,
+                stream.0,
+                ptr::null_mut(),
+                extra.as_mut_ptr(),
             )
         }
         .result()

@@ -1,5 +1,8 @@
 //! Faults that are planned happen, once; the machine is the one that was described.
 
+use std::env;
+use std::process::Command;
+
 use cudarc::driver::result::{self, device};
 use cudarc::driver::sys::{self, CUdevice_attribute_enum as Attribute, cudaError_enum as Status};
 use firstlight_stand_in::Schedule;
@@ -50,4 +53,38 @@ fn the_machine_is_the_one_described() {
     assert_eq!(module, Err(result::DriverError(Status::CUDA_ERROR_NO_BINARY_FOR_GPU)));
     device.stand_in.set("devices=0");
     assert_eq!(result::init(), Err(result::DriverError(Status::CUDA_ERROR_NO_DEVICE)));
+}
+
+/// Set in a process that is to leave a report behind.
+const LEAVES_A_REPORT: &str = "FIRSTLIGHT_TEST_LEAVES_A_REPORT";
+
+#[test]
+fn a_process_with_a_report_that_nobody_took_fails() {
+    if env::var_os(LEAVES_A_REPORT).is_some() {
+        let device = Device::new(Schedule::Lazy);
+        assert!(device.free(16).is_err());
+        return;
+    }
+    let mut child = Command::new(env::current_exe().unwrap());
+    child.args(["--exact", "faults::a_process_with_a_report_that_nobody_took_fails"]);
+    let output = child.env(LEAVES_A_REPORT, "1").output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(86), "{errors}");
+    assert!(errors.contains("reports that no test took:\ncuMemFree of 0x10"), "{errors}");
+}
+
+#[test]
+fn a_process_is_told_by_its_environment() {
+    let name = "faults::the_planned_call_fails_and_no_other";
+    let mut child = Command::new(env::current_exe().unwrap());
+    child.args(["--exact", name]).env("FIRSTLIGHT_STAND_IN", "schedule=eager,devices=0");
+    let output = child.output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(!output.status.success() && text.contains("CUDA_ERROR_NO_DEVICE"), "{text}");
+    let mut child = Command::new(env::current_exe().unwrap());
+    child.args(["--exact", name]).env("FIRSTLIGHT_STAND_IN", "schedule=never");
+    let output = child.output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(86));
+    assert!(errors.contains("`schedule=never` is no setting"), "{errors}");
 }

@@ -72,9 +72,8 @@ fn the_matrix_product_is_that_of_plain_loops() {
         device.launch(stream, kernel, 1, 32, arguments).unwrap();
         let found = device.download::<f32>(stream, out, 128);
         assert_eq!(device.stand_in.take_reports(), [""; 0]);
-        let expected: Vec<f32> = (0..128)
-            .map(|i| (0..16).map(|k| a(i / 8 * 16 + k) * b(k * 8 + i % 8)).sum())
-            .collect();
+        let expected: Vec<f32> =
+            (0..128).map(|i| (0..16).map(|k| a(i / 8 * 16 + k) * b(k * 8 + i % 8)).sum()).collect();
         assert_eq!(found.unwrap(), expected, "{kernel}");
     }
 }
@@ -84,7 +83,11 @@ fn f16_bits(x: f32) -> u16 {
     let bits = x.to_bits();
     let exponent = (bits >> 23 & 0xff) as u16;
     let sign = (bits >> 31) as u16;
-    if exponent == 0 { 0 } else { sign << 15 | (exponent - 112) << 10 | (bits >> 13 & 0x3ff) as u16 }
+    if exponent == 0 {
+        0
+    } else {
+        sign << 15 | (exponent - 112) << 10 | (bits >> 13 & 0x3ff) as u16
+    }
 }
 
 #[test]
@@ -105,7 +108,14 @@ fn report(device: &Device, kernel: &str, grid: u32, block: u32, arguments: Packe
     report_with_shared(device, kernel, grid, block, 0, arguments)
 }
 
-fn report_with_shared(device: &Device, kernel: &str, grid: u32, block: u32, shared: u32, arguments: Packed) -> String {
+fn report_with_shared(
+    device: &Device,
+    kernel: &str,
+    grid: u32,
+    block: u32,
+    shared: u32,
+    arguments: Packed,
+) -> String {
     let stream = device.streams[0];
     let outcome = device.launch_with_shared(stream, kernel, grid, block, shared, arguments);
     let outcome = outcome.and_then(|()| device.wait(stream));
@@ -138,8 +148,13 @@ fn one_element_too_many_is_reported() {
         let read = report(&device, "reads_one_too_many", 1, 64, arguments);
         assert_says(
             &read,
-            &["`reads_one_too_many`, block (0, 0, 0), thread (63, 0, 0)", "reads 4 bytes at offset 256",
-                "256 bytes", "argument 0", "expected offsets below 256"],
+            &[
+                "`reads_one_too_many`, block (0, 0, 0), thread (63, 0, 0)",
+                "reads 4 bytes at offset 256",
+                "256 bytes",
+                "argument 0",
+                "expected offsets below 256",
+            ],
         );
         let arguments = Packed::default().pointer(out).number(64);
         let written = report(&device, "writes_one_too_many", 1, 128, arguments);
@@ -153,7 +168,10 @@ fn unwritten_weights_are_reported() {
     let unwritten = device.allocate(256);
     let arguments = Packed::default().pointer(x).pointer(unwritten).number(64);
     let report = report(&device, "plus", 1, 64, arguments);
-    assert_says(&report, &["`plus`", "reads 4 bytes at offset 0", "argument 1", "nobody has written it"]);
+    assert_says(
+        &report,
+        &["`plus`", "reads 4 bytes at offset 0", "argument 1", "nobody has written it"],
+    );
 }
 
 #[test]
@@ -180,10 +198,17 @@ fn missing_barriers_are_reported() {
         ] {
             let report = report(&device, kernel, 1, threads, two());
             assert_says(&report, &[kernel, "of the shared array", "tile"]);
-            assert!(report.contains(says) || report.contains("no thread of this block"), "{report}");
+            assert!(
+                report.contains(says) || report.contains("no thread of this block"),
+                "{report}"
+            );
         }
-        let report = report(&device, "reads_unwritten_shared", 1, 64, Packed::default().pointer(out));
-        assert_says(&report, &["offset 0 of the shared array", "no thread of this block has written it"]);
+        let report =
+            report(&device, "reads_unwritten_shared", 1, 64, Packed::default().pointer(out));
+        assert_says(
+            &report,
+            &["offset 0 of the shared array", "no thread of this block has written it"],
+        );
     }
 }
 
@@ -207,7 +232,10 @@ fn the_bounds_of_shared_memory_are_checked() {
     let array = report(&device, "leaves_a_static_array", 1, 64, arguments());
     assert_says(&array, &["index 64 of an array", "wrong.cu"]);
     let dynamic = report_with_shared(&device, "leaves_dynamic_memory", 1, 64, 256, arguments());
-    assert_says(&dynamic, &["offset 256 of the dynamic shared memory", "expected offsets below 256"]);
+    assert_says(
+        &dynamic,
+        &["offset 256 of the dynamic shared memory", "expected offsets below 256"],
+    );
 }
 
 #[test]

@@ -82,7 +82,10 @@ fn copies_that_are_waited_for_are_fine() {
         assert_eq!(load.sum().to_bits(), 3.0_f32.to_bits());
         load.device.assert_no_report();
         let counters = load.device.stand_in.counters();
-        assert_eq!((counters.kernels, counters.copies_to_device, counters.bytes_to_device), (2, 2, 512));
+        assert_eq!(
+            (counters.kernels, counters.copies_to_device, counters.bytes_to_device),
+            (2, 2, 512)
+        );
         assert_eq!((counters.event_synchronizes, counters.stream_synchronizes), (1, 1));
         assert_eq!((counters.device_synchronizes, counters.default_stream_work), (0, 0));
         assert_eq!(counters.pageable_copies, 1, "the result came into a vector");
@@ -121,7 +124,10 @@ fn a_slot_that_is_filled_too_early_is_reported() {
         load.copy();
         load.slot.fill(&TWOS);
         let report = load.fails();
-        assert!(report.contains("was written while `copy of 256 bytes to the device` was in flight"), "{report}");
+        assert!(
+            report.contains("was written while `copy of 256 bytes to the device` was in flight"),
+            "{report}"
+        );
     }
 }
 
