@@ -10,7 +10,7 @@ namespace stand_in {
 
 struct Machine {
     int devices = 1;
-    int driver_version = 12040;  // 12.4, as cuDriverGetVersion writes it
+    int driver_version = 13000;  // 13.0, as cuDriverGetVersion writes it: that of the kernels' compiler
     int architecture = 80;
 };
 

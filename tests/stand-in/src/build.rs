@@ -1,9 +1,11 @@
-//! The library is built by g++ into the target folder, under a name that is a sum of all that goes into it: sources,
-//! kernels, commands. What has been built is never built again, and a changed source can never meet an old library.
+//! The library is built by g++ into the target folder. Each object, and the library itself, has a sum in its name of
+//! all that goes into it: sources, headers, commands. What has been built is never built again, and a changed source
+//! can never meet an old library.
 //!
 //! Several test processes may want it at once: the first takes a lock on a file, the others wait and find it built.
 
 use std::collections::BTreeSet;
+use std::fmt::{self, Write as _};
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
@@ -36,28 +38,34 @@ pub fn library(checks: Checks) -> PathBuf {
 
 struct Build {
     checks: Checks,
-    /// C++ of the driver, each a unit.
-    driver: Vec<PathBuf>,
-    /// `.cu` files, each a unit.
-    kernels: Vec<PathBuf>,
+    units: Vec<Unit>,
+    /// Of all objects and libraries.
     folder: PathBuf,
+}
+
+/// A file that g++ compiles: of the driver in C++, or of kernels.
+struct Unit {
+    source: PathBuf,
+    object: PathBuf,
 }
 
 impl Build {
     fn new(checks: Checks) -> Self {
-        let (driver, kernels) = (files_in(&manifest("driver")), kernel_files());
-        let name = format!("{:016x}", sum_of(driver.iter().chain(&kernels), checks));
-        let folder = target_folder().join("stand-in").join(name);
-        let units = |files: Vec<PathBuf>, extension| {
-            files.into_iter().filter(|file| has_extension(file, extension)).collect()
-        };
-        let kernels = units(kernels, "cu");
-        Self { checks, driver: units(driver, "cpp"), kernels: without_collections(kernels), folder }
+        let folder = target_folder().join("stand-in");
+        let mut files = files_in(&manifest("driver"));
+        files.extend(files_in(&manifest("kernels")));
+        files.extend(files_in(&manifest("../../kernels/cuda")));
+        let headers = Sum::new(checks).with_files(files.iter().filter(|file| !is_unit(file)));
+        let sources = files.iter().filter(|file| is_unit(file) && !is_collection(file));
+        let units = sources.map(|source| Unit::new(source, &headers, &folder)).collect();
+        Self { checks, units, folder }
     }
 
     fn library(&self) -> PathBuf {
-        let library = self.folder.join("libcuda.so.1");
-        fs::create_dir_all(&self.folder).expect("the target folder can be written");
+        let objects = self.units.iter().map(|unit| &unit.object);
+        let folder = self.folder.join(Sum::new(self.checks).with_names(objects).to_string());
+        let library = folder.join("libcuda.so.1");
+        fs::create_dir_all(&folder).expect("the target folder can be written");
         let lock = File::create(self.folder.join("lock")).expect("it is our folder");
         lock.lock().expect("the target folder's file system knows locks");
         if !library.exists() {
@@ -69,7 +77,7 @@ impl Build {
 
     /// One g++ a processor, each with its share of the units.
     fn compile_all(&self) {
-        let units: Vec<_> = self.kernels.iter().chain(&self.driver).collect();
+        let units: Vec<_> = self.units.iter().filter(|unit| !unit.object.exists()).collect();
         let workers = thread::available_parallelism().map_or(1, usize::from);
         thread::scope(|scope| {
             for worker in 0..workers {
@@ -79,35 +87,29 @@ impl Build {
         });
     }
 
-    fn compile(&self, unit: &Path) {
-        if has_extension(unit, "cu") {
-            let wrapped = self.wrap(unit);
-            run(self
-                .compiler()
-                .args(self.instrumentation())
-                .args(["-Wno-unknown-pragmas", "-c"])
-                .arg(&wrapped)
-                .arg("-o")
-                .arg(self.object(unit)));
+    fn compile(&self, unit: &Unit) {
+        let fresh = unit.object.with_extension("fresh");
+        let mut compiler = self.compiler();
+        if has_extension(&unit.source, "cu") {
+            compiler.args(self.instrumentation()).arg("-Wno-unknown-pragmas").arg(self.wrap(unit));
         } else {
-            run(self
-                .compiler()
-                .args(["-flto", "-Wall", "-Wextra", "-c"])
-                .arg(unit)
-                .arg("-o")
-                .arg(self.object(unit)));
+            compiler.args(["-flto", "-Wall", "-Wextra"]).arg(&unit.source);
         }
+        run(compiler.args(["-c", "-o"]).arg(&fresh));
+        fs::rename(fresh, &unit.object).expect("it is our folder");
     }
 
     /// A `.cu` file and, behind it, an `ENLIST` for each of its kernels, which macros may have named: they are read
     /// from the preprocessed text.
-    fn wrap(&self, unit: &Path) -> PathBuf {
-        let text = run(self.compiler().args(["-x", "c++", "-E", "-P"]).args(shim()).arg(unit));
-        let mut wrapped = format!("#include \"{}\"\n#include \"enlist.h\"\n", unit.display());
-        for kernel in kernels_in(&text) {
-            wrapped += &format!("ENLIST({kernel})\n");
+    fn wrap(&self, unit: &Unit) -> PathBuf {
+        let mut preprocessor = self.compiler();
+        preprocessor.args(["-x", "c++", "-E", "-P"]).args(shim()).arg(&unit.source);
+        let mut wrapped =
+            format!("#include \"{}\"\n#include \"enlist.h\"\n", unit.source.display());
+        for kernel in kernels_in(&run(&mut preprocessor)) {
+            writeln!(wrapped, "ENLIST({kernel})").expect("a string takes all");
         }
-        let path = self.object(unit).with_extension("cpp");
+        let path = unit.object.with_extension("cpp");
         fs::write(&path, wrapped).expect("it is our folder");
         path
     }
@@ -140,22 +142,52 @@ impl Build {
     /// libraries stay out, because the compiler is not told of them here.
     fn link(&self, library: &Path) {
         let fresh = library.with_extension("fresh");
-        let objects = self.kernels.iter().chain(&self.driver).map(|unit| self.object(unit));
         let mut linker = Command::new("g++");
-        linker
-            .args(["-shared", "-O2", "-flto", "-Wl,-soname,libcuda.so.1", "-Wl,-z,defs"])
-            .args(objects);
-        run(linker.args(["-ldl", "-o"]).arg(&fresh));
-        let unversioned = self.folder.join("libcuda.so");
+        linker.args(["-shared", "-O2", "-flto", "-Wl,-soname,libcuda.so.1", "-Wl,-z,defs"]);
+        linker.args(self.units.iter().map(|unit| &unit.object)).arg("-ldl");
+        run(linker.arg("-o").arg(&fresh));
         let mut linker = Command::new("g++");
         linker.args(["-shared", "-Wl,-soname,libcuda.so", "-Wl,--no-as-needed"]).arg(&fresh);
-        run(linker.arg("-o").arg(unversioned));
+        run(linker.arg("-o").arg(library.with_file_name("libcuda.so")));
         fs::rename(fresh, library).expect("it is our folder");
     }
+}
 
-    fn object(&self, unit: &Path) -> PathBuf {
-        let name = unit.file_name().expect("it is a file").to_string_lossy();
-        self.folder.join(format!("{name}.o"))
+impl Unit {
+    fn new(source: &Path, headers: &Sum, folder: &Path) -> Self {
+        let sum = headers.clone().with_files([source]);
+        let name = source.file_name().expect("it is a file").to_string_lossy();
+        Self { source: source.to_owned(), object: folder.join(format!("{name}.{sum}.o")) }
+    }
+}
+
+/// Of what goes into a file that g++ writes.
+#[derive(Clone)]
+struct Sum(DefaultHasher);
+
+impl Sum {
+    fn new(checks: Checks) -> Self {
+        let mut hasher = DefaultHasher::new();
+        (include_str!("build.rs"), checks == Checks::On).hash(&mut hasher);
+        Self(hasher)
+    }
+
+    fn with_files(mut self, files: impl IntoIterator<Item = impl AsRef<Path>>) -> Self {
+        for file in files {
+            fs::read(file).expect("it was listed").hash(&mut self.0);
+        }
+        self
+    }
+
+    fn with_names(mut self, files: impl IntoIterator<Item = impl AsRef<Path>>) -> Self {
+        files.into_iter().for_each(|file| file.as_ref().hash(&mut self.0));
+        self
+    }
+}
+
+impl fmt::Display for Sum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0.finish())
     }
 }
 
@@ -180,20 +212,14 @@ fn kernels_in(preprocessed: &str) -> BTreeSet<String> {
     behind.map(|text| text.chars().take_while(|&c| is_name(c)).collect()).collect()
 }
 
-/// Ours, and those of the function.
-fn kernel_files() -> Vec<PathBuf> {
-    let mut files = files_in(&manifest("kernels"));
-    files.extend(files_in(&manifest("../../kernels/cuda")));
-    files
+fn is_unit(file: &Path) -> bool {
+    ["cpp", "cu"].iter().any(|extension| has_extension(file, extension))
 }
 
-/// Without the files that only bring others together, for nvcc.
-fn without_collections(units: Vec<PathBuf>) -> Vec<PathBuf> {
-    let collects = |unit: &PathBuf| {
-        let text = fs::read_to_string(unit).expect("it was listed");
-        text.lines().any(|line| line.starts_with("#include") && line.contains(".cu\""))
-    };
-    units.into_iter().filter(|unit| !collects(unit)).collect()
+/// Whether it only brings other units together, for nvcc.
+fn is_collection(unit: &Path) -> bool {
+    let text = fs::read_to_string(unit).expect("it was listed");
+    text.lines().any(|line| line.starts_with("#include") && line.contains(".cu\""))
 }
 
 fn files_in(folder: &Path) -> Vec<PathBuf> {
@@ -204,15 +230,6 @@ fn files_in(folder: &Path) -> Vec<PathBuf> {
     });
     files.sort();
     files
-}
-
-fn sum_of<'a>(files: impl Iterator<Item = &'a PathBuf>, checks: Checks) -> u64 {
-    let mut sum = DefaultHasher::new();
-    (include_str!("build.rs"), checks == Checks::On).hash(&mut sum);
-    for file in files {
-        (file, fs::read(file).expect("it was listed")).hash(&mut sum);
-    }
-    sum.finish()
 }
 
 fn has_extension(file: &Path, extension: &str) -> bool {

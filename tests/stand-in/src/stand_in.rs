@@ -90,6 +90,7 @@ pub fn load() -> &'static StandIn {
 /// # Panics
 ///
 /// If the variable is no number, and where [`load`] does.
+#[must_use]
 pub fn device() -> usize {
     let Ok(gpu) = env::var("FIRSTLIGHT_TEST_GPU") else {
         load();
@@ -108,13 +109,12 @@ impl StandIn {
         let second = open(&unversioned).unwrap_or_else(|error| panic!("{error}"));
         // cudarc goes on to use it for as long as the process lives.
         std::mem::forget(second);
-        let stand_in = Self { library };
-        stand_in.assert_it_is_found();
-        stand_in
+        Self::assert_it_is_found();
+        Self { library }
     }
 
     /// By the first and by the last name that cudarc tries; the others are of other systems or versions.
-    fn assert_it_is_found(&self) {
+    fn assert_it_is_found() {
         for name in ["libcuda.so", "libcuda.so.1"] {
             // SAFETY: a library that is found by this name is a libcuda, which cudarc would open as well.
             let found = unsafe { Library::open(Some(name), RTLD_NOW) };
