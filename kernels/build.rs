@@ -53,7 +53,7 @@ fn compiler(digest: &str) -> Option<PathBuf> {
     let nvcc = places().into_iter().find(|nvcc| nvcc.is_file());
     match nvcc.as_deref().map(version) {
         None => {
-            warn("kernels/cuda has changed, and there is no nvcc: the kernels are the old ones")
+            warn("kernels/cuda has changed, and there is no nvcc: the kernels are the old ones");
         }
         Some(version) if version != made_by => {
             warn(&format!("the kernels are compiled by nvcc {version}, not {made_by}"));

@@ -12,6 +12,10 @@ const u32 PLAIN_THREADS = 256;
 // Numbers of a row in shared memory: four more than there are, so that a column falls into different banks.
 const u32 PLAIN_STRIDE = PLAIN_TILE + 4;
 
+// In shared memory: first a step of x and of weight, in the end the sums.
+const u32 PLAIN_SCRATCH = PLAIN_TILE * PLAIN_STRIDE;
+static_assert(2 * PLAIN_STEP * PLAIN_STRIDE <= PLAIN_SCRATCH, "a step takes no more than the sums");
+
 // to (PLAIN_STEP, PLAIN_TILE) = the transposed columns from `column` on of the rows from `first` on; zeros behind both
 // ends.
 template <class T>
@@ -37,7 +41,7 @@ __device__ __forceinline__ void gemm_plain(const float *x, const T *weight, cons
         transpose(x, first_row, rows, column, inputs, xs);
         transpose(weight, first_output, outputs, column, inputs, weights);
         __syncthreads();
-#pragma unroll 4
+#pragma unroll 2
         for (u32 k = 0; k < PLAIN_STEP; k++) {
 #pragma unroll
             for (u32 i = 0; i < 16; i++) {
@@ -48,10 +52,15 @@ __device__ __forceinline__ void gemm_plain(const float *x, const T *weight, cons
     }
 #pragma unroll
     for (u32 i = 0; i < 16; i++) {
-        const u32 row = first_row + own_row + i / 4, output = first_output + own_output + i % 4;
+        scratch[(own_row + i / 4) * PLAIN_STRIDE + own_output + i % 4] = sums[i / 4][i % 4];
+    }
+    __syncthreads();
+#pragma unroll 2
+    for (u32 i = threadIdx.x; i < PLAIN_TILE * PLAIN_TILE; i += PLAIN_THREADS) {
+        const u32 row = first_row + i / PLAIN_TILE, output = first_output + i % PLAIN_TILE;
         if (row < rows && output < outputs) {
             float *const to = out + u64(row) * outputs + output;
-            const float sum = sums[i / 4][i % 4] + (bias ? widen(bias[output]) : 0.0f);
+            const float sum = scratch[i / PLAIN_TILE * PLAIN_STRIDE + i % PLAIN_TILE] + (bias ? widen(bias[output]) : 0.0f);
             *to = then == 0 ? sum : then == 1 ? *to + sum : silu(*to) * sum;
         }
     }
@@ -59,18 +68,18 @@ __device__ __forceinline__ void gemm_plain(const float *x, const T *weight, cons
 
 KERNEL(gemm_plain_f32)(const float *x, const float *weight, const float *bias, float *out, u32 rows, u32 outputs,
                        u32 inputs, u32 then) {
-    __shared__ float scratch[2 * PLAIN_STEP * PLAIN_STRIDE];
+    __shared__ float scratch[PLAIN_SCRATCH];
     gemm_plain(x, weight, bias, out, rows, outputs, inputs, then, scratch);
 }
 
 KERNEL(gemm_plain_bf16)(const float *x, const bf16 *weight, const bf16 *bias, float *out, u32 rows, u32 outputs,
                         u32 inputs, u32 then) {
-    __shared__ float scratch[2 * PLAIN_STEP * PLAIN_STRIDE];
+    __shared__ float scratch[PLAIN_SCRATCH];
     gemm_plain(x, weight, bias, out, rows, outputs, inputs, then, scratch);
 }
 
 KERNEL(gemm_plain_f16)(const float *x, const f16 *weight, const f16 *bias, float *out, u32 rows, u32 outputs, u32 inputs,
                        u32 then) {
-    __shared__ float scratch[2 * PLAIN_STEP * PLAIN_STRIDE];
+    __shared__ float scratch[PLAIN_SCRATCH];
     gemm_plain(x, weight, bias, out, rows, outputs, inputs, then, scratch);
 }

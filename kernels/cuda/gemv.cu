@@ -1,7 +1,7 @@
 // Products of a few rows: out (rows, outputs) = x (rows, inputs) weight^T + bias, weight (outputs, inputs).
 //
 // Limit: the bytes of the weights, each read once. A warp takes four rows of a weight, so that it reads x (which lies in
-// the first-level cache) once for four; a lane takes every 32nd vector of 16 bytes of each, and has eight on their way.
+// the first-level cache) once for four; a lane takes every 32nd vector of 16 bytes of each, and has four to twelve on their way.
 // Where a weight has few rows, `blockDim.y` warps share four of them, each a part of their columns, and add up by way of
 // shared memory, always in the same order. `blockDim` is (32, parts of a row, groups of four rows).
 //
@@ -55,38 +55,42 @@ __device__ __forceinline__ void add_vector(const Packed<T> (&weights)[GEMV_OUTPU
     }
 }
 
-// sums[r][m] = weight row r times x row m, of those columns that this lane has. `UNROLLED` vectors of each row are
-// fetched before the first is used.
-template <u32 UNROLLED, class T, u32 M>
+// Begins to read one vector of each row; behind the last one, nothing.
+template <class T>
+__device__ __forceinline__ void fetch_rows(const T *const (&weights)[GEMV_OUTPUTS], u32 vector, u32 vectors,
+                                           Packed<T> (&packed)[GEMV_OUTPUTS]) {
+    if (vector < vectors) {
+#pragma unroll
+        for (u32 r = 0; r < GEMV_OUTPUTS; r++) {
+            fetch(weights[r] + u64(vector) * VECTOR, packed[r]);
+        }
+    }
+}
+
+// sums[r][m] = weight row r times x row m, of those columns that this lane has. Registers for `AHEAD` vectors of each row
+// go round: as soon as one was used, the vector that comes `AHEAD` later is on its way. (Where all are fetched before the
+// first is used, the compiler saves registers and fetches most of them after it.)
+template <u32 AHEAD, class T, u32 M>
 __device__ __forceinline__ void multiply(const T *const (&weights)[GEMV_OUTPUTS], const float *const (&x)[M], u32 inputs,
                                          float (&sums)[GEMV_OUTPUTS][M]) {
     const u32 stride = WARP * blockDim.y;
     const u32 first = threadIdx.y * WARP + threadIdx.x;
     const u32 vectors = inputs % VECTOR == 0 ? inputs / VECTOR : 0;
-    u32 vector = first;
-#pragma unroll 1
-    for (; UNROLLED > 1 && vector + (UNROLLED - 1) * stride < vectors; vector += UNROLLED * stride) {
-        Packed<T> packed[UNROLLED][GEMV_OUTPUTS];
+    Packed<T> packed[AHEAD][GEMV_OUTPUTS] = {};
 #pragma unroll
-        for (u32 u = 0; u < UNROLLED; u++) {
-#pragma unroll
-            for (u32 r = 0; r < GEMV_OUTPUTS; r++) {
-                fetch(weights[r] + u64(vector + u * stride) * VECTOR, packed[u][r]);
-            }
-        }
-#pragma unroll
-        for (u32 u = 0; u < UNROLLED; u++) {
-            add_vector(packed[u], x, u64(vector + u * stride) * VECTOR, sums);
-        }
+    for (u32 a = 0; a < AHEAD; a++) {
+        fetch_rows(weights, first + a * stride, vectors, packed[a]);
     }
 #pragma unroll 1
-    for (; vector < vectors; vector += stride) {
-        Packed<T> packed[GEMV_OUTPUTS];
+    for (u32 turn = first; turn < vectors; turn += AHEAD * stride) {
 #pragma unroll
-        for (u32 r = 0; r < GEMV_OUTPUTS; r++) {
-            fetch(weights[r] + u64(vector) * VECTOR, packed[r]);
+        for (u32 a = 0; a < AHEAD; a++) {
+            const u32 vector = turn + a * stride;
+            if (vector < vectors) {
+                add_vector(packed[a], x, u64(vector) * VECTOR, sums);
+                fetch_rows(weights, vector + AHEAD * stride, vectors, packed[a]);
+            }
         }
-        add_vector(packed, x, u64(vector) * VECTOR, sums);
     }
 #pragma unroll 1
     for (u32 i = vectors * VECTOR + first; i < inputs; i += stride) {
@@ -141,7 +145,7 @@ __device__ __forceinline__ const T *row_of(const T *weight, u32 inputs, u32 row,
 
 // Up to three products of the same x, as if their weights lay one behind the other; what is in `out` is replaced, or
 // added to where `adds` is not 0.
-template <u32 M, u32 UNROLLED, class T>
+template <u32 M, u32 AHEAD, class T>
 __device__ __forceinline__ void gemv(const float *x, const Products<T> &products, u32 inputs, u32 rows, u32 adds,
                                      float *scratch) {
     u32 group = blockIdx.x * blockDim.z + threadIdx.z;
@@ -164,7 +168,7 @@ __device__ __forceinline__ void gemv(const float *x, const Products<T> &products
         for (u32 r = 0; r < GEMV_OUTPUTS; r++) {
             weights[r] = row_of(product.weight, inputs, first + r, product.outputs);
         }
-        multiply<UNROLLED>(weights, x_rows, inputs, sums);
+        multiply<AHEAD>(weights, x_rows, inputs, sums);
     }
     float sum = add_up(sums, scratch);
     const u32 output = first + threadIdx.x / M, row = first_row + threadIdx.x % M;
@@ -176,7 +180,7 @@ __device__ __forceinline__ void gemv(const float *x, const Products<T> &products
 }
 
 // out = silu(x gate^T + gate_bias) * (x up^T + up_bias) (Shazeer, 2020). A warp takes two rows of both weights.
-template <u32 M, u32 UNROLLED, class T>
+template <u32 M, u32 AHEAD, class T>
 __device__ __forceinline__ void gemv_gated(const float *x, const Product<T> &gate, const Product<T> &up, u32 inputs,
                                            u32 rows, float *scratch) {
     const u32 pairs = GEMV_OUTPUTS / 2;
@@ -191,7 +195,7 @@ __device__ __forceinline__ void gemv_gated(const float *x, const Product<T> &gat
             weights[r] = row_of(gate.weight, inputs, first + r, gate.outputs);
             weights[pairs + r] = row_of(up.weight, inputs, first + r, gate.outputs);
         }
-        multiply<UNROLLED>(weights, x_rows, inputs, sums);
+        multiply<AHEAD>(weights, x_rows, inputs, sums);
     }
     float gated = add_up(sums, scratch);
     const float upper = __shfl_sync(WHOLE_WARP, gated, threadIdx.x + pairs * M);
@@ -210,12 +214,12 @@ KERNEL(gemv_f32)(const float *x, Products<float> products, u32 inputs, u32 rows,
 
 KERNEL(gemv_bf16)(const float *x, Products<bf16> products, u32 inputs, u32 rows, u32 adds) {
     __shared__ float scratch[GEMV_WARPS * GEMV_OUTPUTS];
-    gemv<1, 2>(x, products, inputs, rows, adds, scratch);
+    gemv<1, 3>(x, products, inputs, rows, adds, scratch);
 }
 
 KERNEL(gemv_f16)(const float *x, Products<f16> products, u32 inputs, u32 rows, u32 adds) {
     __shared__ float scratch[GEMV_WARPS * GEMV_OUTPUTS];
-    gemv<1, 2>(x, products, inputs, rows, adds, scratch);
+    gemv<1, 3>(x, products, inputs, rows, adds, scratch);
 }
 
 KERNEL(gemv_rows_f32)(const float *x, Products<float> products, u32 inputs, u32 rows, u32 adds) {
@@ -225,12 +229,12 @@ KERNEL(gemv_rows_f32)(const float *x, Products<float> products, u32 inputs, u32 
 
 KERNEL(gemv_rows_bf16)(const float *x, Products<bf16> products, u32 inputs, u32 rows, u32 adds) {
     __shared__ float scratch[GEMV_WARPS * GEMV_OUTPUTS * GEMV_ROWS];
-    gemv<GEMV_ROWS, 1>(x, products, inputs, rows, adds, scratch);
+    gemv<GEMV_ROWS, 2>(x, products, inputs, rows, adds, scratch);
 }
 
 KERNEL(gemv_rows_f16)(const float *x, Products<f16> products, u32 inputs, u32 rows, u32 adds) {
     __shared__ float scratch[GEMV_WARPS * GEMV_OUTPUTS * GEMV_ROWS];
-    gemv<GEMV_ROWS, 1>(x, products, inputs, rows, adds, scratch);
+    gemv<GEMV_ROWS, 2>(x, products, inputs, rows, adds, scratch);
 }
 
 KERNEL(gemv_gated_f32)(const float *x, Product<float> gate, Product<float> up, u32 inputs, u32 rows) {
@@ -240,12 +244,12 @@ KERNEL(gemv_gated_f32)(const float *x, Product<float> gate, Product<float> up, u
 
 KERNEL(gemv_gated_bf16)(const float *x, Product<bf16> gate, Product<bf16> up, u32 inputs, u32 rows) {
     __shared__ float scratch[GEMV_WARPS * GEMV_OUTPUTS];
-    gemv_gated<1, 2>(x, gate, up, inputs, rows, scratch);
+    gemv_gated<1, 3>(x, gate, up, inputs, rows, scratch);
 }
 
 KERNEL(gemv_gated_f16)(const float *x, Product<f16> gate, Product<f16> up, u32 inputs, u32 rows) {
     __shared__ float scratch[GEMV_WARPS * GEMV_OUTPUTS];
-    gemv_gated<1, 2>(x, gate, up, inputs, rows, scratch);
+    gemv_gated<1, 3>(x, gate, up, inputs, rows, scratch);
 }
 
 KERNEL(gemv_gated_rows_f32)(const float *x, Product<float> gate, Product<float> up, u32 inputs, u32 rows) {
@@ -255,10 +259,10 @@ KERNEL(gemv_gated_rows_f32)(const float *x, Product<float> gate, Product<float> 
 
 KERNEL(gemv_gated_rows_bf16)(const float *x, Product<bf16> gate, Product<bf16> up, u32 inputs, u32 rows) {
     __shared__ float scratch[GEMV_WARPS * GEMV_OUTPUTS * GEMV_ROWS];
-    gemv_gated<GEMV_ROWS, 1>(x, gate, up, inputs, rows, scratch);
+    gemv_gated<GEMV_ROWS, 2>(x, gate, up, inputs, rows, scratch);
 }
 
 KERNEL(gemv_gated_rows_f16)(const float *x, Product<f16> gate, Product<f16> up, u32 inputs, u32 rows) {
     __shared__ float scratch[GEMV_WARPS * GEMV_OUTPUTS * GEMV_ROWS];
-    gemv_gated<GEMV_ROWS, 1>(x, gate, up, inputs, rows, scratch);
+    gemv_gated<GEMV_ROWS, 2>(x, gate, up, inputs, rows, scratch);
 }

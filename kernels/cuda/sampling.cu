@@ -102,7 +102,7 @@ __device__ __forceinline__ u64 sum_of_block(u64 x, u64 *scratch) {
 // how many there are. A token of no weight does not count.
 __device__ __forceinline__ u64 measure(const Choice &choice, u32 floor, bool counts, u32 start, u32 end, u32 stride) {
     u64 sum = 0;
-#pragma unroll 4
+#pragma unroll 2
     for (u32 column = start; column < end; column += stride) {
         const float logit = choice.logits[column];
         const u64 weight = key_of(logit) >= floor ? weight_of(logit, choice) : 0;

@@ -65,7 +65,7 @@ pub fn prefill(cache: Format, shape: AttentionShape, rows: u32) -> Launch {
     let AttentionShape { heads, head_dim, .. } = shape.checked();
     let (dim, step, f16, bf16) = match head_dim {
         ..=64 => (64, 64, "attention_prefill_64_f16", "attention_prefill_64_bf16"),
-        ..=128 => (128, 64, "attention_prefill_128_f16", "attention_prefill_128_bf16"),
+        65..=128 => (128, 64, "attention_prefill_128_f16", "attention_prefill_128_bf16"),
         _ => (256, 32, "attention_prefill_256_f16", "attention_prefill_256_bf16"),
     };
     let kernel = match cache {
@@ -110,13 +110,13 @@ pub fn combine(shape: AttentionShape, rows: u32) -> Launch {
 /// `VECTOR` of prelude.cuh.
 const VECTOR: u32 = 8;
 
-/// `DECODE_HEADS` of attention_decode.cu.
+/// `DECODE_HEADS` of `attention_decode.cu`.
 const HEADS: u32 = 4;
 
-/// `PREFILL_ROWS` of attention_prefill.cu.
+/// `PREFILL_ROWS` of `attention_prefill.cu`.
 const PREFILL_ROWS: u32 = 64;
 
-/// `DECODE_THREADS` of attention_decode.cu, `PREFILL_THREADS` of attention_prefill.cu.
+/// `DECODE_THREADS` of `attention_decode.cu`, `PREFILL_THREADS` of `attention_prefill.cu`.
 const THREADS: u32 = 128;
 
 /// Two on each of 128 processors; a processor has the registers for four.

@@ -173,7 +173,7 @@ const BLOCKS_WANTED: u64 = 96;
 /// `GEMM_THREADS` of gemm.cu.
 const GEMM_THREADS: u32 = 128;
 
-/// `PLAIN_TILE` and `PLAIN_THREADS` of gemm_plain.cu.
+/// `PLAIN_TILE` and `PLAIN_THREADS` of `gemm_plain.cu`.
 const PLAIN_TILE: u32 = 64;
 const PLAIN_THREADS: u32 = 256;
 
@@ -190,5 +190,5 @@ const ROWS: u32 = 4;
 /// nanoseconds that the fastest memory (4.8 TB/s) takes.
 const WARPS_WANTED: u32 = 4096;
 
-/// Columns of a warp: two vectors of eight for each lane, which are fetched together.
+/// Columns of a warp: two vectors of eight for each lane, so that at least that much is on its way.
 const LEAST_COLUMNS: u32 = 2 * 8 * WARP;
