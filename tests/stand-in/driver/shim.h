@@ -5,6 +5,7 @@
 // warp (an index, a barrier, a shuffle, a matrix product) is a call.
 #pragma once
 
+#include "half.h"
 #include "shim_calls.h"
 
 
@@ -201,7 +202,7 @@ struct f16 {
     u16 bits;
 };
 
-static inline float widen(f16 x) { return stand_in_bits<_Float16>(x.bits); }
+static inline float widen(f16 x) { return stand_in::widen_f16(x.bits); }
 static inline u16 round_to_f16(float x) { return stand_in_bits<u16>(static_cast<_Float16>(x)); }
 
 // Nearest, ties to even; NaN as the machine writes it.

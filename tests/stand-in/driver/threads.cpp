@@ -13,6 +13,7 @@
 #include "chance.h"
 #include "clocks.h"
 #include "fiber.h"
+#include "half.h"
 #include "kernels.h"
 #include "report.h"
 #include "shared.h"
@@ -37,8 +38,8 @@ struct Copy {
     unsigned group;         // the number of its group among the thread's
 };
 
-// Words that a lane shows to the other lanes: six, the fragments of a matrix product, are the most.
-using Shown = std::array<uint32_t, 6>;
+// Words that a lane shows to the other lanes: twelve, its elements of the factors of a matrix product, are the most.
+using Shown = std::array<uint32_t, 12>;
 
 struct Warp {
     uint32_t alive;
@@ -343,28 +344,30 @@ void wait_copies(unsigned groups_in_flight) {
 
 namespace {
 
-float widen(Half type, unsigned bits) {
-    if (type == Half::bf16) {
-        unsigned wide = bits << 16;
-        float x;
-        memcpy(&x, &wide, sizeof x);
-        return x;
-    }
-    _Float16 half;
-    unsigned short narrow = static_cast<unsigned short>(bits);
-    memcpy(&half, &narrow, sizeof half);
-    return static_cast<float>(half);
+float float_of(uint32_t bits) {
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+// A number of 16 bits as the bits of one of 32.
+uint32_t widen(Half type, uint32_t half) {
+    if (type == Half::bf16) return half << 16;
+    float wide = widen_f16(static_cast<unsigned short>(half));
+    uint32_t bits;
+    memcpy(&bits, &wide, sizeof bits);
+    return bits;
 }
 
 // The fragments of `mma.m16n8k16`: PTX, "Matrix fragments for mma.m16n8k16". Lane 4 g + q holds of A the rows g and
 // g + 8, of B the column g, of both the depths 2 q, 2 q + 1, 2 q + 8 and 2 q + 9; of D the columns 2 q and 2 q + 1.
-float product(const Shown* shown, Half type, unsigned row, unsigned column) {
+float product(const Shown* shown, unsigned row, unsigned column) {
     float sum = 0;
     for (unsigned depth = 0; depth < 16; depth++) {
-        unsigned quarter = depth % 8 / 2, upper = depth / 8, shift = depth % 2 * 16;
-        unsigned a = shown[row % 8 * 4 + quarter][row / 8 + 2 * upper];
-        unsigned b = shown[column * 4 + quarter][4 + upper];
-        sum += widen(type, a >> shift & 0xffff) * widen(type, b >> shift & 0xffff);
+        unsigned quarter = depth % 8 / 2, upper = depth / 8, odd = depth % 2;
+        float a = float_of(shown[row % 8 * 4 + quarter][2 * (row / 8 + 2 * upper) + odd]);
+        float b = float_of(shown[column * 4 + quarter][2 * (4 + upper) + odd]);
+        sum += a * b;
     }
     return sum;
 }
@@ -372,10 +375,13 @@ float product(const Shown* shown, Half type, unsigned row, unsigned column) {
 }  // namespace
 
 Quad matrix_product(Half type, Quad sum, unsigned a0, unsigned a1, unsigned a2, unsigned a3, unsigned b0, unsigned b1) {
-    const Shown* shown = exchange(~0u, {a0, a1, a2, a3, b0, b1});
+    const unsigned words[] = {a0, a1, a2, a3, b0, b1};
+    Shown wide;
+    for (size_t i = 0; i < wide.size(); i++) wide[i] = widen(type, words[i / 2] >> i % 2 * 16 & 0xffff);
+    const Shown* shown = exchange(~0u, wide);
     unsigned row = current->lane / 4, column = current->lane % 4 * 2;
-    return {sum.x + product(shown, type, row, column), sum.y + product(shown, type, row, column + 1),
-            sum.z + product(shown, type, row + 8, column), sum.w + product(shown, type, row + 8, column + 1)};
+    return {sum.x + product(shown, row, column), sum.y + product(shown, row, column + 1),
+            sum.z + product(shown, row + 8, column), sum.w + product(shown, row + 8, column + 1)};
 }
 
 // `ldmatrix.x4`: lane 8 m + r gives the address of row r of matrix m, 8 elements of 16 bits; lane 4 g + q gets of each
