@@ -13,7 +13,7 @@ use serde_json::Value;
 /// Each member: what it imports of the others, and what its tests import besides.
 const ARROWS: &[(&str, &[&str], &[&str])] = &[
     ("bucket", &["timeline"], &[]),
-    ("device", &["kernels"], &[]),
+    ("device", &["kernels"], &["stand-in"]),
     (
         "firstlight",
         &["bucket", "device", "generate", "load", "model", "plan", "store", "timeline"],
@@ -22,7 +22,7 @@ const ARROWS: &[(&str, &[&str], &[&str])] = &[
     ("generate", &[], &[]),
     ("kernels", &[], &[]),
     ("load", &["device", "plan", "store", "timeline"], &[]),
-    ("model", &["device"], &[]),
+    ("model", &["device"], &["stand-in"]),
     ("plan", &[], &[]),
     ("stand-in", &[], &[]),
     ("store", &["timeline"], &["bucket"]),
@@ -56,8 +56,8 @@ const HOMES: &[(&str, &[&str])] = &[
     ("libc", &[]),
     ("memmap2", &["bucket", "kernels", "store"]),
     ("rustix", &["device", "timeline"]),
-    // Nothing drives a GPU yet; it will be `device`.
-    ("cudarc", &[]),
+    // The driver of the GPU.
+    ("cudarc", &["device"]),
     // Libraries that are opened at run time: by cudarc, and the stand-in for libcuda by its tests.
     ("libloading", &["stand-in"]),
 ];

@@ -1,9 +1,10 @@
 //! One reservation for all weights, cut into regions that are filled by whoever owns them.
 //!
-//! The reservation is made before a byte has arrived and costs no memory. It is carved once, into
-//! disjoint regions; a region is *moved* to whoever fills it, so that no two writers can meet, and
-//! comes back as the bytes of a [`Tensor`](crate::Tensor). Meanwhile another thread may fault pages
-//! in, ahead of the writers.
+//! The reservation is made before a byte has arrived. It is carved once, into disjoint regions; a
+//! region is *moved* to whoever fills it, so that no two writers can meet, and comes back as the
+//! bytes of a tensor. On the host the reservation costs no memory, and another thread may fault
+//! pages in, ahead of the writers; on a GPU it is one allocation
+//! ([`cuda::Arena`](crate::cuda::Arena)).
 #![expect(unsafe_code, reason = "regions of one mapping are written by different threads")]
 
 use std::fmt;
@@ -15,37 +16,52 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::Error;
 use crate::mapping::{Mapping, Pages};
 
-/// One contiguous reservation, on huge pages where the kernel allows. Its start is aligned to 2
-/// MiB.
+/// One contiguous reservation. That of the host is on huge pages where the kernel allows, and its
+/// start is aligned to 2 MiB.
 #[derive(Debug)]
-pub struct Arena {
-    mapping: Mapping,
+pub struct Arena<M = Mapping> {
+    memory: M,
     carved: AtomicBool,
 }
 
-impl Arena {
-    /// Reserves `bytes` without touching them.
-    pub fn new(bytes: u64) -> Result<Arc<Self>, Error> {
-        let length = usize::try_from(bytes).unwrap_or(usize::MAX);
-        let mapping = Mapping::new(length, Pages::Huge, "the weights")?;
-        Ok(Arc::new(Self { mapping, carved: AtomicBool::new(false) }))
+/// Memory that has a size.
+pub trait Extent {
+    /// How much there is.
+    fn bytes(&self) -> u64;
+}
+
+impl<M: Extent> Arena<M> {
+    pub(crate) fn of(memory: M) -> Arc<Self> {
+        Arc::new(Self { memory, carved: AtomicBool::new(false) })
+    }
+
+    pub(crate) fn memory(&self) -> &M {
+        &self.memory
     }
 
     /// The size of the reservation.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.mapping.bytes() as u64
+        self.memory.bytes()
     }
 
     /// Cuts the arena into one region a range, in the order given. Bytes between them stay
     /// nobody's. Succeeds once.
-    pub fn carve(self: &Arc<Self>, ranges: &[Range<u64>]) -> Result<Vec<Region>, Error> {
+    pub fn carve(self: &Arc<Self>, ranges: &[Range<u64>]) -> Result<Vec<Region<M>>, Error> {
         check_disjoint(ranges, self.bytes())?;
         if self.carved.swap(true, Ordering::Relaxed) {
             return Err(Error::AlreadyCarved);
         }
         let region = |range: &Range<u64>| Region { arena: Arc::clone(self), range: range.clone() };
         Ok(ranges.iter().map(region).collect())
+    }
+}
+
+impl Arena {
+    /// Reserves `bytes` of the host without touching them.
+    pub fn new(bytes: u64) -> Result<Arc<Self>, Error> {
+        let length = usize::try_from(bytes).unwrap_or(usize::MAX);
+        Mapping::new(length, Pages::Huge, "the weights").map(Self::of)
     }
 
     /// Makes the pages of a range resident, changing no byte, and says whether the kernel could;
@@ -60,17 +76,21 @@ impl Arena {
             "range `{range:?}` is not within an arena of {} bytes",
             self.bytes()
         );
-        self.mapping.populate(offset(range.start)..offset(range.end))
+        self.memory.populate(offset(range.start)..offset(range.end))
     }
 }
 
 /// A part of an arena that only its owner can write or read.
-pub struct Region {
-    arena: Arc<Arena>,
+pub struct Region<M = Mapping> {
+    arena: Arc<Arena<M>>,
     range: Range<u64>,
 }
 
-impl Region {
+impl<M> Region<M> {
+    pub(crate) fn arena(&self) -> &Arc<Arena<M>> {
+        &self.arena
+    }
+
     /// Bytes in the region.
     #[must_use]
     pub fn len(&self) -> u64 {
@@ -110,7 +130,7 @@ impl Region {
 
 impl AsRef<[u8]> for Region {
     fn as_ref(&self) -> &[u8] {
-        let start = self.arena.mapping.at(offset(self.range.start));
+        let start = self.arena.memory.at(offset(self.range.start));
         // SAFETY: the range is within the mapping, which lives as long as `self.arena` and is zero
         // where it was never written; only this region can write it, and it is borrowed.
         unsafe { slice::from_raw_parts(start.as_ptr(), offset(self.len())) }
@@ -119,7 +139,7 @@ impl AsRef<[u8]> for Region {
 
 impl AsMut<[u8]> for Region {
     fn as_mut(&mut self) -> &mut [u8] {
-        let start = self.arena.mapping.at(offset(self.range.start));
+        let start = self.arena.memory.at(offset(self.range.start));
         // SAFETY: the range is within the mapping, which lives as long as `self.arena` and is zero
         // where it was never written; regions are disjoint and this one is borrowed mutably, so
         // nobody else reads or writes there.
@@ -127,7 +147,7 @@ impl AsMut<[u8]> for Region {
     }
 }
 
-impl fmt::Debug for Region {
+impl<M> fmt::Debug for Region<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Region").field(&self.range).finish()
     }

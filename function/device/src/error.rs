@@ -4,6 +4,7 @@ use std::io;
 use std::ops::Range;
 
 use crate::DType;
+use crate::cuda::{Capability, Version};
 
 /// Why memory or a tensor could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -71,5 +72,94 @@ pub enum Error {
         offset: u64,
         /// Type of an element.
         dtype: DType,
+    },
+
+    /// A region of the GPU that starts where no kernel may read.
+    #[error(
+        "offset {offset} of an arena is not aligned to the {} bytes of a tensor on a GPU",
+        crate::cuda::ALIGN_BYTES
+    )]
+    MisalignedOnDevice {
+        /// Where the region starts in its arena.
+        offset: u64,
+    },
+
+    /// There is no library of the CUDA driver.
+    #[error(
+        "there is no CUDA driver: `libcuda.so.1` was not found\n\
+         hint: install the driver of the GPU; in a container, have the runtime bring it in: `--gpus all` for docker, \
+         `--device nvidia.com/gpu=all` for podman"
+    )]
+    NoDriver,
+
+    /// The driver does not know the calls that are made.
+    #[error(
+        "the CUDA driver speaks CUDA {found}, and {needed} is needed\n\
+         hint: install a newer driver on the host"
+    )]
+    OldDriver {
+        /// The first version that will do.
+        needed: Version,
+        /// That of the driver.
+        found: Version,
+    },
+
+    /// There is a driver, and nothing that it drives.
+    #[error(
+        "the CUDA driver shows no device\n\
+         hint: see whether `nvidia-smi` lists one, and what `CUDA_VISIBLE_DEVICES` hides"
+    )]
+    NoDevice,
+
+    /// A device was asked for by a number that none has.
+    #[error("there is no CUDA device {ordinal}: the driver shows {devices}, counted from 0")]
+    NoSuchDevice {
+        /// The number that was asked for.
+        ordinal: usize,
+        /// How many there are.
+        devices: usize,
+    },
+
+    /// The kernels were not built for this device.
+    #[error(
+        "`{device}` is {found}, and the kernels are built for {built}\n\
+         hint: a device that is newer than those needs a newer driver, too: this one speaks CUDA {driver}"
+    )]
+    Architecture {
+        /// What its maker calls the device.
+        device: String,
+        /// The generation of the device.
+        found: Capability,
+        /// The generations that there are kernels for.
+        built: String,
+        /// The version of the driver.
+        driver: Version,
+    },
+
+    /// The device has less memory left than is needed.
+    #[error(
+        "cannot reserve {needed_bytes} bytes of the GPU for {purpose}: {free_bytes} are free\n\
+         hint: end what else runs on it, choose a smaller model or context, or a GPU with more memory"
+    )]
+    OutOfDeviceMemory {
+        /// What the memory is for.
+        purpose: &'static str,
+        /// How much was needed.
+        needed_bytes: u64,
+        /// How much there is.
+        free_bytes: u64,
+    },
+
+    /// The driver refused a call for a reason of its own; also one that a kernel met earlier.
+    #[error("`{call}` failed with {name} ({code}): {meaning}")]
+    Driver {
+        /// The function of the driver.
+        call: &'static str,
+        /// Its answer.
+        code: u32,
+        /// The name of the answer.
+        name: String,
+        /// What the driver says that it means.
+        meaning: String,
     },
 }

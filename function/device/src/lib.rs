@@ -11,11 +11,13 @@
 //! - [`resident`]: bytes of a mapped file, made resident before they are read
 //! - [`tensor`]: a filled region with a dtype and a shape
 //! - [`cpu`]: the operations, by `firstlight-kernels`
+//! - [`cuda`]: the operations, and memory, streams and events, of a GPU
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
 #![cfg_attr(test, allow(clippy::float_cmp, reason = "what is copied is exact, and tested to be"))]
 
 pub mod arena;
 pub mod cpu;
+pub mod cuda;
 pub mod resident;
 pub mod tensor;
 
@@ -27,6 +29,7 @@ mod mapping;
 
 pub use arena::{Arena, Region};
 pub use cpu::Cpu;
+pub use cuda::Cuda;
 pub use error::Error;
 pub use firstlight_kernels::{Isa, Team};
 pub use tensor::{DType, Tensor};

@@ -13,10 +13,11 @@ use std::ptr::{self, NonNull};
 use rustix::mm::{self, MapFlags, ProtFlags};
 
 use crate::Error;
+use crate::arena::Extent;
 
 /// An anonymous, private, zeroed mapping. Unmapped on drop.
 #[derive(Debug)]
-pub(crate) struct Mapping {
+pub struct Mapping {
     reserved: NonNull<u8>,
     reserved_bytes: usize,
     base: NonNull<u8>,
@@ -64,11 +65,6 @@ impl Mapping {
         Ok(mapping)
     }
 
-    /// The usable size.
-    pub(crate) fn bytes(&self) -> usize {
-        self.bytes
-    }
-
     /// The address of byte `offset`, which may be the end.
     pub(crate) fn at(&self, offset: usize) -> NonNull<u8> {
         assert!(offset <= self.bytes, "offset {offset} is past a mapping of {} bytes", self.bytes);
@@ -111,6 +107,12 @@ impl Mapping {
         }
         #[cfg(not(target_os = "linux"))]
         let _ = pages;
+    }
+}
+
+impl Extent for Mapping {
+    fn bytes(&self) -> u64 {
+        self.bytes as u64
     }
 }
 

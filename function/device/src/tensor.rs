@@ -106,18 +106,27 @@ impl Tensor {
     }
 
     fn checked(bytes: Bytes, dtype: DType, shape: Vec<usize>) -> Result<Self, Error> {
-        let multiply = |product: usize, &size: &usize| product.checked_mul(size);
-        let needed_bytes = shape.iter().try_fold(dtype.bytes(), multiply);
-        if needed_bytes != Some(bytes.len()) {
-            return Err(Error::Length { shape, dtype, found_bytes: bytes.len() });
-        }
-        Ok(Self { bytes, dtype, shape: shape.into() })
+        let shape = checked_shape(shape, dtype, bytes.len())?;
+        Ok(Self { bytes, dtype, shape })
     }
 }
 
 impl fmt::Debug for Tensor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Tensor({}, {:?})", self.dtype, self.shape)
+    }
+}
+
+/// The shape, if elements of the dtype in it are so many bytes.
+pub(crate) fn checked_shape(
+    shape: Vec<usize>,
+    dtype: DType,
+    found_bytes: usize,
+) -> Result<Arc<[usize]>, Error> {
+    let multiply = |product: usize, &size: &usize| product.checked_mul(size);
+    match shape.iter().try_fold(dtype.bytes(), multiply) {
+        Some(needed_bytes) if needed_bytes == found_bytes => Ok(shape.into()),
+        _ => Err(Error::Length { shape, dtype, found_bytes }),
     }
 }
 

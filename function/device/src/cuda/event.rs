@@ -1,0 +1,67 @@
+//! A point in the work of a stream.
+#![expect(unsafe_code, reason = "the driver is a C library")]
+
+use std::sync::Arc;
+
+use cudarc::driver::DriverError;
+use cudarc::driver::result::event;
+use cudarc::driver::sys::{CUevent, CUevent_flags, CUresult};
+
+use super::context::Context;
+use super::driver::check;
+use crate::Error;
+
+/// Reached when the stream that it was last [recorded](super::Stream::record) in has done what was issued before. One
+/// that was never recorded counts as reached.
+#[derive(Debug)]
+pub struct Event {
+    context: Arc<Context>,
+    raw: CUevent,
+}
+
+// SAFETY: the driver's calls may come from any thread; the handle is a name that only the driver follows.
+unsafe impl Send for Event {}
+// SAFETY: as above.
+unsafe impl Sync for Event {}
+
+impl Event {
+    /// Without a clock, which would make it slower.
+    pub fn new(context: &Arc<Context>) -> Result<Self, Error> {
+        context.bind()?;
+        let created = event::create(CUevent_flags::CU_EVENT_DISABLE_TIMING);
+        Ok(Self { context: Arc::clone(context), raw: check("cuEventCreate", created)? })
+    }
+
+    /// Whether it is reached. Does not wait.
+    pub fn is_reached(&self) -> Result<bool, Error> {
+        self.context.bind()?;
+        // SAFETY: the event was created by this value, which is borrowed.
+        match unsafe { event::query(self.raw) } {
+            Err(DriverError(CUresult::CUDA_ERROR_NOT_READY)) => Ok(false),
+            answer => check("cuEventQuery", answer).map(|()| true),
+        }
+    }
+
+    /// Blocks this thread until it is reached.
+    pub fn wait(&self) -> Result<(), Error> {
+        self.context.bind()?;
+        // SAFETY: the event was created by this value, which is borrowed.
+        check("cuEventSynchronize", unsafe { event::synchronize(self.raw) })
+    }
+
+    pub(super) fn raw(&self) -> CUevent {
+        self.raw
+    }
+}
+
+impl Drop for Event {
+    fn drop(&mut self) {
+        if self.context.bind().is_ok() {
+            // SAFETY: the event was created by this value and is known to nobody else; the driver keeps what is still
+            // under way.
+            let destroyed = unsafe { event::destroy(self.raw) };
+            // A device that was lost says no to everything; there is nobody left to tell.
+            let _ = destroyed;
+        }
+    }
+}
