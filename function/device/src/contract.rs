@@ -173,9 +173,9 @@ pub(crate) fn rope<D: Upload>(device: &D) {
         let columns = 3 * head_dim;
         let values = numbers(4 * columns, 1, 2.0);
         let mut x = matrix(device, &values, columns);
-        let mut turns = device.activations(4, head_dim).unwrap();
-        device.turns(&frequencies, 1234, &mut turns).unwrap();
-        device.rope(&mut x, &turns).unwrap();
+        let mut positions = device.positions(5, &frequencies).unwrap();
+        device.set_positions(&mut positions, 1234, 4).unwrap();
+        device.rope(&mut x, &positions).unwrap();
         let expected = reference::rope(&values, columns, &frequencies, 1234);
         assert_close(&device.read(&x).unwrap(), &expected, 2e-6, "rope");
     }
@@ -193,13 +193,15 @@ pub(crate) fn append_and_attention<D: Upload>(device: &D) {
             let heads = kv_heads * group;
             let scale = 1.0 / (head_dim as f32).sqrt();
             let mut cache = device.kv_cache(POSITIONS, kv_heads, head_dim).unwrap();
+            let mut positions = device.positions(70, &vec![1.0; head_dim / 2]).unwrap();
             let mut first = 0;
             for rows in [70, 37, 1, 1, 1] {
                 let end = first + rows;
                 let part = first * columns..end * columns;
                 let new_keys = matrix(device, &keys[part.clone()], columns);
                 let new_values = matrix(device, &values[part], columns);
-                device.append(&new_keys, &new_values, &mut cache).unwrap();
+                device.set_positions(&mut positions, first, rows).unwrap();
+                device.append(&new_keys, &new_values, &positions, &mut cache).unwrap();
 
                 let queries = numbers(rows * heads * head_dim, 3 + first as u64, 2.0);
                 let plain = PlainCache {
@@ -212,7 +214,7 @@ pub(crate) fn append_and_attention<D: Upload>(device: &D) {
                     reference::attention(&queries, plain, Attend { heads, scale, window });
                 let queries = matrix(device, &queries, heads * head_dim);
                 let mut out = device.activations(rows, heads * head_dim).unwrap();
-                device.attention(&queries, &cache, scale, window, &mut out).unwrap();
+                device.attention(&queries, &cache, &positions, scale, window, &mut out).unwrap();
                 assert_close(&device.read(&out).unwrap(), &expected, 5e-6, "attention");
                 first = end;
             }

@@ -5,11 +5,13 @@
 
 mod activations;
 mod kv_cache;
+mod positions;
 
 use firstlight_kernels::{self as kernels, Attend, Elements, Isa, Matrix, Product};
 
 pub use self::activations::Activations;
 pub use self::kv_cache::KvCache;
+pub use self::positions::Positions;
 use crate::{Device, Error, Linear, Tensor};
 
 /// The processor that runs this program, with the fastest of its instruction sets.
@@ -42,6 +44,7 @@ impl Device for Cpu {
     type Tensor = Tensor;
     type Activations = Activations;
     type KvCache = KvCache;
+    type Positions = Positions;
 
     fn activations(&self, rows: usize, columns: usize) -> Result<Activations, Error> {
         Activations::new(rows, columns)
@@ -54,6 +57,10 @@ impl Device for Cpu {
         head_dim: usize,
     ) -> Result<KvCache, Error> {
         KvCache::new(capacity, kv_heads, head_dim)
+    }
+
+    fn positions(&self, rows: usize, inverse_frequencies: &[f32]) -> Result<Positions, Error> {
+        Positions::new(rows, inverse_frequencies)
     }
 
     fn set_rows(&self, x: &mut Activations, rows: usize) {
@@ -147,21 +154,20 @@ impl Device for Cpu {
         Ok(())
     }
 
-    fn turns(
+    fn set_positions(
         &self,
-        inverse_frequencies: &[f32],
-        first_position: usize,
-        out: &mut Activations,
+        positions: &mut Positions,
+        first: usize,
+        rows: usize,
     ) -> Result<(), Error> {
-        assert_eq!(out.shape().1, 2 * inverse_frequencies.len(), "columns of the turns");
-        kernels::turns(inverse_frequencies, first_position, out.as_mut_slice());
+        positions.set(first, rows);
         Ok(())
     }
 
-    fn rope(&self, x: &mut Activations, turns: &Activations) -> Result<(), Error> {
-        let ((rows, columns), (turned_rows, head_dim)) = (x.shape(), turns.shape());
-        assert_eq!(rows, turned_rows, "rows of the turns");
-        kernels::rope(self.isa, x.as_mut_slice(), columns, turns.as_slice(), head_dim);
+    fn rope(&self, x: &mut Activations, positions: &Positions) -> Result<(), Error> {
+        let ((rows, columns), turns) = (x.shape(), positions.turns());
+        assert_eq!(rows, turns.shape().0, "rows of the positions");
+        kernels::rope(self.isa, x.as_mut_slice(), columns, turns.as_slice(), turns.shape().1);
         Ok(())
     }
 
@@ -169,9 +175,10 @@ impl Device for Cpu {
         &self,
         keys: &Activations,
         values: &Activations,
+        positions: &Positions,
         cache: &mut KvCache,
     ) -> Result<(), Error> {
-        cache.append(keys, values);
+        cache.put(keys, values, positions.range());
         Ok(())
     }
 
@@ -179,12 +186,15 @@ impl Device for Cpu {
         &self,
         queries: &Activations,
         cache: &KvCache,
+        positions: &Positions,
         scale: f32,
         window: Option<usize>,
         out: &mut Activations,
     ) -> Result<(), Error> {
-        let view = cache.view();
-        let (_, columns) = queries.shape();
+        let (rows, columns) = queries.shape();
+        let positions = positions.range();
+        assert_eq!(rows, positions.len(), "rows of the positions");
+        let view = cache.view(positions.end);
         let head_dim = view.layout.head_dim;
         assert!(columns.is_multiple_of(head_dim), "{columns} columns in heads of {head_dim}");
         assert_eq!(out.shape(), queries.shape(), "shape of what was attended to");
@@ -260,14 +270,14 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "2 rows behind 4 of 5")]
+    #[should_panic(expected = "positions `4..6` of 5")]
     fn more_than_the_capacity_panics() {
         let cpu = Cpu::new();
         let mut cache = cpu.kv_cache(5, 1, 8).unwrap();
-        let mut x = cpu.activations(4, 8).unwrap();
-        cpu.append(&x, &x, &mut cache).unwrap();
-        cpu.set_rows(&mut x, 2);
-        cpu.append(&x, &x, &mut cache).unwrap();
+        let mut positions = cpu.positions(2, &[1.0; 4]).unwrap();
+        cpu.set_positions(&mut positions, 4, 2).unwrap();
+        let x = cpu.activations(2, 8).unwrap();
+        cpu.append(&x, &x, &positions, &mut cache).unwrap();
     }
 
     #[test]

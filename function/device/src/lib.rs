@@ -55,6 +55,9 @@ pub trait Device {
     type Activations;
     /// The keys and values of one layer, `(capacity, kv_heads, head_dim)` each.
     type KvCache;
+    /// Where the rows of a pass stand in the context, and the angles by which their heads turn
+    /// there: the same for all layers.
+    type Positions;
 
     /// Room for `(rows, columns)`; the contents are zero.
     fn activations(&self, rows: usize, columns: usize) -> Result<Self::Activations, Error>;
@@ -67,6 +70,10 @@ pub trait Device {
         kv_heads: usize,
         head_dim: usize,
     ) -> Result<Self::KvCache, Error>;
+
+    /// Room for the positions of `rows` rows. Heads have `2 * inverse_frequencies.len()` columns.
+    fn positions(&self, rows: usize, inverse_frequencies: &[f32])
+    -> Result<Self::Positions, Error>;
 
     /// Sets the number of rows that `x` holds; at most what it was made with. The columns stay.
     fn set_rows(&self, x: &mut Self::Activations, rows: usize);
@@ -134,37 +141,37 @@ pub trait Device {
         out: &mut Self::Activations,
     ) -> Result<(), Error>;
 
-    /// Cosines, then sines, of the angles by which the pairs of a head turn at each position from
-    /// `first_position` on: `position * inverse_frequencies[i]`. Out `(rows, head_dim)`; the same
-    /// for all layers.
-    fn turns(
+    /// The rows of a pass stand at the positions from `first` on.
+    fn set_positions(
         &self,
-        inverse_frequencies: &[f32],
-        first_position: usize,
-        out: &mut Self::Activations,
+        positions: &mut Self::Positions,
+        first: usize,
+        rows: usize,
     ) -> Result<(), Error>;
 
     /// Rotary embedding (Su et al., 2021) in the half-split layout of the checkpoints: in each head,
-    /// columns `i` and `i + head_dim / 2` turn by angle `i` of their row. x `(rows, n * head_dim)`,
-    /// [`turns`](Device::turns) `(rows, head_dim)`.
-    fn rope(&self, x: &mut Self::Activations, turns: &Self::Activations) -> Result<(), Error>;
+    /// columns `i` and `i + head_dim / 2` turn by `position * inverse_frequencies[i]`. x `(rows, n *
+    /// head_dim)`.
+    fn rope(&self, x: &mut Self::Activations, positions: &Self::Positions) -> Result<(), Error>;
 
-    /// Puts `rows` new positions behind those that the cache holds: keys and values `(rows,
-    /// kv_heads * head_dim)`. More than the capacity panics.
+    /// Puts keys and values `(rows, kv_heads * head_dim)` into the cache at the positions of their
+    /// rows. One past the capacity panics.
     fn append(
         &self,
         keys: &Self::Activations,
         values: &Self::Activations,
+        positions: &Self::Positions,
         cache: &mut Self::KvCache,
     ) -> Result<(), Error>;
 
-    /// Causal grouped-query attention over the cache, whose last `rows` positions are those of
-    /// `queries`: queries and out `(rows, heads * head_dim)`, scores scaled by `scale`. With a
-    /// window of `w`, a position sees itself and the `w - 1` before it.
+    /// Causal grouped-query attention: each row sees its own position in the cache and those before
+    /// it; queries and out `(rows, heads * head_dim)`, scores scaled by `scale`. With a window of
+    /// `w`, a position sees itself and the `w - 1` before it.
     fn attention(
         &self,
         queries: &Self::Activations,
         cache: &Self::KvCache,
+        positions: &Self::Positions,
         scale: f32,
         window: Option<usize>,
         out: &mut Self::Activations,

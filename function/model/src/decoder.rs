@@ -37,9 +37,9 @@ pub struct Decoder<D: Device, I> {
     settings: Settings,
     inverse_frequencies: Vec<f32>, // (head_dim / 2)
     weights: Weights<D::Tensor, I>,
-    caches: Vec<D::KvCache>,     // one a layer
-    hidden: Vec<D::Activations>, // one a chunk, (rows, hidden_size)
-    turns: Vec<D::Activations>,  // one a chunk, (rows, head_dim)
+    caches: Vec<D::KvCache>,      // one a layer
+    hidden: Vec<D::Activations>,  // one a chunk, (rows, hidden_size)
+    positions: Vec<D::Positions>, // one a chunk
     scratch: Scratch<D>,
     last: LastRow<D>,
     /// Positions that all caches hold.
@@ -72,7 +72,7 @@ impl<D: Device, I> Decoder<D, I> {
             weights: Weights::new(&spec, order, groups),
             caches: (0..spec.layers).map(cache).collect::<Result<_, _>>()?,
             hidden: Vec::new(),
-            turns: Vec::new(),
+            positions: Vec::new(),
             scratch: Scratch::new(&device, &spec, chunk_rows)?,
             last: LastRow {
                 hidden: device.activations(1, spec.hidden_size)?,
@@ -166,7 +166,7 @@ where
     /// The residual stream of all rows, through all layers.
     fn run(&mut self, ids: &[u32]) -> Result<(), Error> {
         self.embed(ids)?;
-        self.turn(ids.len())?;
+        self.set_positions(ids.len())?;
         for layer in 0..self.spec.layers {
             self.run_layer(layer, ids.len())?;
         }
@@ -186,17 +186,17 @@ where
         Ok(())
     }
 
-    /// The angles of all positions of the pass, which all layers share.
-    fn turn(&mut self, rows: usize) -> Result<(), Error> {
+    /// Where the rows of each chunk stand, which all layers share.
+    fn set_positions(&mut self, rows: usize) -> Result<(), Error> {
         let Settings { chunk_rows, .. } = self.settings;
         for before in (0..rows).step_by(chunk_rows) {
             let chunk = before / chunk_rows;
-            if chunk == self.turns.len() {
-                self.turns.push(self.device.activations(chunk_rows, self.spec.head_dim)?);
+            if chunk == self.positions.len() {
+                let frequencies = &self.inverse_frequencies;
+                self.positions.push(self.device.positions(chunk_rows, frequencies)?);
             }
-            let turns = &mut self.turns[chunk];
-            self.device.set_rows(turns, chunk_rows.min(rows - before));
-            self.device.turns(&self.inverse_frequencies, self.position + before, turns)?;
+            let (first, rows) = (self.position + before, chunk_rows.min(rows - before));
+            self.device.set_positions(&mut self.positions[chunk], first, rows)?;
         }
         Ok(())
     }
@@ -210,7 +210,7 @@ where
             let pass = Pass {
                 device: &self.device,
                 spec: &self.spec,
-                turns: &self.turns[chunk],
+                positions: &self.positions[chunk],
                 window: self.spec.windows[layer],
             };
             weights.forward(&pass, x, &mut self.caches[layer], &mut self.scratch)?;

@@ -36,8 +36,8 @@ struct Linear<T> {
 pub(crate) struct Pass<'a, D: Device> {
     pub(crate) device: &'a D,
     pub(crate) spec: &'a Spec,
-    /// Of the positions of the chunk.
-    pub(crate) turns: &'a D::Activations, // (rows, head_dim)
+    /// Of the rows of the chunk.
+    pub(crate) positions: &'a D::Positions,
     /// Of the layer that the chunk is in.
     pub(crate) window: Option<usize>,
 }
@@ -138,11 +138,12 @@ impl<T> Layer<T> {
             device.rms_norm_in_place(queries, q_norm, eps)?; // each (head_dim) of (rows, heads)
             device.rms_norm_in_place(keys, k_norm, eps)?; // each (head_dim) of (rows, kv_heads)
         }
-        device.rope(queries, pass.turns)?;
-        device.rope(keys, pass.turns)?;
-        device.append(keys, values, cache)?; // (positions, kv_heads, head_dim)
+        let positions = pass.positions;
+        device.rope(queries, positions)?;
+        device.rope(keys, positions)?;
+        device.append(keys, values, positions, cache)?; // (capacity, kv_heads, head_dim)
         let scale = 1.0 / (pass.spec.head_dim as f32).sqrt();
-        device.attention(queries, cache, scale, pass.window, attended)?; // (rows, heads * head_dim)
+        device.attention(queries, cache, positions, scale, pass.window, attended)?; // (rows, heads * head_dim)
         device.linear_add(attended, self.o_proj.weights(), x) // (rows, hidden_size)
     }
 

@@ -1,5 +1,7 @@
 //! The keys and values of one layer, on the host.
 
+use std::ops::Range;
+
 use firstlight_kernels::{KvLayout, KvView};
 
 use super::Activations;
@@ -15,7 +17,6 @@ pub struct KvCache {
     layout: KvLayout,
     floats: Floats,
     capacity: usize,
-    positions: usize,
 }
 
 impl KvCache {
@@ -23,22 +24,27 @@ impl KvCache {
         assert!(kv_heads > 0 && head_dim > 0, "a cache has heads and columns");
         let layout = KvLayout { kv_heads, head_dim };
         let floats = Floats::zeroed(layout.floats(capacity), "the keys and values of a layer")?;
-        Ok(Self { layout, floats, capacity, positions: 0 })
+        Ok(Self { layout, floats, capacity })
     }
 
-    pub(super) fn append(&mut self, keys: &Activations, values: &Activations) {
-        let (rows, columns) = keys.shape();
-        let KvLayout { kv_heads, head_dim } = self.layout;
-        assert_eq!(columns, kv_heads * head_dim, "columns of the keys");
-        assert_eq!(values.shape(), (rows, columns), "shape of the values");
-        let (capacity, positions) = (self.capacity, self.positions);
-        assert!(rows <= capacity - positions, "{rows} rows behind {positions} of {capacity}");
+    pub(super) fn put(
+        &mut self,
+        keys: &Activations,
+        values: &Activations,
+        positions: Range<usize>,
+    ) {
+        let (capacity, KvLayout { kv_heads, head_dim }) = (self.capacity, self.layout);
+        let shape = (positions.len(), kv_heads * head_dim);
+        assert_eq!(keys.shape(), shape, "shape of the keys");
+        assert_eq!(values.shape(), shape, "shape of the values");
+        assert!(positions.end <= capacity, "positions `{positions:?}` of {capacity}");
         let floats = self.floats.as_mut_slice();
-        self.layout.append(floats, positions, keys.as_slice(), values.as_slice());
-        self.positions += rows;
+        self.layout.append(floats, positions.start, keys.as_slice(), values.as_slice());
     }
 
-    pub(super) fn view(&self) -> KvView<'_> {
-        KvView { layout: self.layout, floats: self.floats.as_slice(), positions: self.positions }
+    /// The first `positions`.
+    pub(super) fn view(&self, positions: usize) -> KvView<'_> {
+        assert!(positions <= self.capacity, "{positions} positions of {}", self.capacity);
+        KvView { layout: self.layout, floats: self.floats.as_slice(), positions }
     }
 }

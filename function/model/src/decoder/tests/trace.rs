@@ -1,6 +1,6 @@
 //! The order of pulling and computing, on a device that computes nothing and keeps a log.
 
-use std::{cell::RefCell, rc::Rc};
+use std::{cell::RefCell, ops::Range, rc::Rc};
 
 use firstlight_device::{Device, Error, Linear};
 
@@ -24,6 +24,7 @@ impl Device for Trace {
     type Tensor = ();
     type Activations = Rows;
     type KvCache = Rows;
+    type Positions = Range<usize>;
 
     fn activations(&self, rows: usize, _: usize) -> Result<Rows, Error> {
         Ok(rows)
@@ -31,6 +32,10 @@ impl Device for Trace {
 
     fn kv_cache(&self, _: usize, _: usize, _: usize) -> Result<Rows, Error> {
         Ok(0)
+    }
+
+    fn positions(&self, _: usize, _: &[f32]) -> Result<Range<usize>, Error> {
+        Ok(0..0)
     }
 
     fn set_rows(&self, x: &mut Rows, rows: usize) {
@@ -82,18 +87,25 @@ impl Device for Trace {
         Ok(())
     }
 
-    fn turns(&self, _: &[f32], first: usize, out: &mut Rows) -> Result<(), Error> {
-        self.log(format!("turn {out} from {first}"));
+    fn set_positions(&self, x: &mut Range<usize>, first: usize, rows: Rows) -> Result<(), Error> {
+        *x = first..first + rows;
+        self.log(format!("turn {rows} from {first}"));
         Ok(())
     }
 
-    fn rope(&self, x: &mut Rows, turns: &Rows) -> Result<(), Error> {
-        assert_eq!(x, turns);
+    fn rope(&self, x: &mut Rows, positions: &Range<usize>) -> Result<(), Error> {
+        assert_eq!(*x, positions.len());
         Ok(())
     }
 
-    fn append(&self, keys: &Rows, values: &Rows, cache: &mut Rows) -> Result<(), Error> {
-        assert_eq!(keys, values);
+    fn append(
+        &self,
+        keys: &Rows,
+        values: &Rows,
+        positions: &Range<usize>,
+        cache: &mut Rows,
+    ) -> Result<(), Error> {
+        assert_eq!((keys, positions.start), (values, *cache));
         *cache += keys;
         Ok(())
     }
@@ -102,11 +114,12 @@ impl Device for Trace {
         &self,
         queries: &Rows,
         cache: &Rows,
+        positions: &Range<usize>,
         _: f32,
         _: Option<usize>,
         out: &mut Rows,
     ) -> Result<(), Error> {
-        assert_eq!(queries, out);
+        assert_eq!((queries, positions.end), (&*out, *cache));
         self.log(format!("attend {queries} to {cache}"));
         Ok(())
     }
