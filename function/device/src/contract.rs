@@ -3,6 +3,12 @@
 //! Each operation is compared with the f64 reference of `firstlight-kernels`, through the trait
 //! alone. A device calls [`device_tests!`](crate::device_tests) in its test module with an iterator
 //! over the instances to try.
+//!
+//! The bounds are those of the CPU, whose sums are short; a device may have some [slack](Upload::SLACK), since it adds up
+//! in another order. Activations that meet weights are such that no device rounds them.
+
+use std::mem;
+use std::ops::Range;
 
 use bytes::Bytes;
 use firstlight_kernels::reference::check::{Weights, assert_close, numbers};
@@ -13,11 +19,16 @@ use crate::{DType, Device, Linear, Tensor};
 
 /// A device that takes its weights from the host.
 pub(crate) trait Upload: Device {
+    /// How many times the error of a CPU it may have.
+    const SLACK: f64;
+
     /// The same numbers, resident on the device.
     fn upload(&self, tensor: &Tensor) -> Self::Tensor;
 }
 
 impl Upload for crate::Cpu {
+    const SLACK: f64 = 1.0;
+
     fn upload(&self, tensor: &Tensor) -> Tensor {
         tensor.clone()
     }
@@ -28,7 +39,8 @@ macro_rules! device_tests {
     ($devices:expr) => {
         $crate::contract::device_tests!(@each $devices,
             activations_start_as_zeros, rows_can_shrink_and_grow, embed, rms_norm, linear,
-            gated, rope, append_and_attention, copy_row_and_argmax
+            linear_all, gated, rope, append_and_attention, attention_far_into_a_context,
+            copy_row_and_argmax
         );
     };
     (@each $devices:expr, $($check:ident),+) => {
@@ -66,7 +78,7 @@ pub(crate) fn embed<D: Upload>(device: &D) {
             |row: u32, column| f64::from(weights.elements().get(row as usize * 20 + column));
         let expected: Vec<_> =
             rows.iter().flat_map(|&row| (0..20).map(move |column| entry(row, column))).collect();
-        assert_close(&device.read(&out).unwrap(), &expected, 0.0, "embed");
+        close(device, &out, &expected, 0.0, "embed");
     }
 }
 
@@ -79,9 +91,9 @@ pub(crate) fn rms_norm<D: Upload>(device: &D) {
             let weight = device.upload(&tensor(&weights, &[run]));
             let expected = reference::rms_norm(&values, weights.elements(), 1e-5);
             device.rms_norm(&x, &weight, 1e-5, &mut out).unwrap();
-            assert_close(&device.read(&out).unwrap(), &expected, 3e-6, "rms_norm");
+            close(device, &out, &expected, 3e-6, "rms_norm");
             device.rms_norm_in_place(&mut x, &weight, 1e-5).unwrap();
-            assert_close(&device.read(&x).unwrap(), &expected, 3e-6, "rms_norm_in_place");
+            close(device, &x, &expected, 3e-6, "rms_norm_in_place");
         }
     }
 }
@@ -91,11 +103,19 @@ fn widened(weights: &Weights) -> Vec<f32> {
     (0..elements.len()).map(|index| elements.get(index)).collect()
 }
 
-/// Rows, outputs and inputs of products.
-const PRODUCTS: [(usize, usize, usize); 6] =
-    [(1, 1, 1), (1, 65, 190), (2, 40, 64), (5, 65, 190), (33, 1, 1), (33, 65, 190)];
+/// Rows, outputs and inputs of products: with and without whole tiles and whole vectors, and with several of each.
+const PRODUCTS: [(usize, usize, usize); 8] = [
+    (1, 1, 1),
+    (1, 65, 190),
+    (2, 40, 64),
+    (5, 65, 190),
+    (33, 1, 1),
+    (33, 65, 190),
+    (64, 128, 256),
+    (70, 136, 328),
+];
 
-/// Alone, added to what was there, and beside another product of the same rows.
+/// Alone, and added to what was there.
 pub(crate) fn linear<D: Upload>(device: &D) {
     for (rows, outputs, inputs) in PRODUCTS {
         let values = exact(rows * inputs);
@@ -107,28 +127,54 @@ pub(crate) fn linear<D: Upload>(device: &D) {
             let weight = &device.upload(&tensor(weights, &[outputs, inputs]));
             let uploaded = device.upload(&tensor(biases, &[outputs]));
             let plain = Matrix::new(weights.elements(), outputs, inputs);
-            let mut both = [false, true].map(|with| {
+            for with in [false, true] {
                 let bias = with.then_some(&uploaded);
                 let plain_bias = with.then_some(biases.elements());
                 let expected = reference::linear(&values, rows, plain, plain_bias);
                 let mut out = device.activations(rows, outputs).unwrap();
                 device.linear(&x, Linear { weight, bias }, &mut out).unwrap();
-                assert_close(&device.read(&out).unwrap(), &expected, 3e-6, "linear");
+                close(device, &out, &expected, 3e-6, "linear");
 
                 let before = numbers(rows * outputs, 4, 1.0);
                 out = matrix(device, &before, outputs);
                 device.linear_add(&x, Linear { weight, bias }, &mut out).unwrap();
                 let sums = expected.iter().zip(&before);
                 let sums: Vec<_> = sums.map(|(product, &x)| product + f64::from(x)).collect();
-                assert_close(&device.read(&out).unwrap(), &sums, 3e-6, "linear_add");
-                (Linear { weight, bias }, out, expected)
-            });
-            let [(by, out, _), (other, other_out, _)] = &mut both;
-            let by = Linear { ..*by };
-            let other = Linear { ..*other };
-            device.linear_all(&x, &mut [(by, out), (other, other_out)]).unwrap();
-            for (_, out, expected) in &both {
-                assert_close(&device.read(out).unwrap(), expected, 3e-6, "linear_all");
+                close(device, &out, &sums, 3e-6, "linear_add");
+            }
+        }
+    }
+}
+
+/// As many outputs as queries, keys and values of a layer may have, or of two of them; some have a bias.
+pub(crate) fn linear_all<D: Upload>(device: &D) {
+    const INPUTS: usize = 72;
+    let cases: [&[(usize, bool)]; 3] =
+        [&[(96, true), (40, false), (24, true)], &[(33, false), (64, true)], &[(5, true)]];
+    for (rows, outputs) in [1, 3, 40].into_iter().flat_map(|rows| cases.map(|case| (rows, case))) {
+        let values = exact(rows * INPUTS);
+        let x = matrix(device, &values, INPUTS);
+        for dtype in 0..3 {
+            let mut expected = Vec::new();
+            let mut products: Vec<_> = (10..)
+                .zip(outputs)
+                .map(|(seed, &(outputs, with))| {
+                    let [weight, bias] = [(outputs * INPUTS, 0.2), (outputs, 1.0)]
+                        .map(|(count, range)| Weights::all(&numbers(count, seed, range)))
+                        .map(|mut all| mem::replace(&mut all[dtype], Weights::F32(Vec::new())));
+                    let plain = Matrix::new(weight.elements(), outputs, INPUTS);
+                    let plain_bias = with.then_some(bias.elements());
+                    expected.push(reference::linear(&values, rows, plain, plain_bias));
+                    let weight = device.upload(&tensor(&weight, &[outputs, INPUTS]));
+                    let bias = with.then(|| device.upload(&tensor(&bias, &[outputs])));
+                    (weight, bias, device.activations(rows, outputs).unwrap())
+                })
+                .collect();
+            let all = products.iter_mut();
+            let all = all.map(|(weight, bias, out)| (Linear { weight, bias: bias.as_ref() }, out));
+            device.linear_all(&x, &mut all.collect::<Vec<_>>()).unwrap();
+            for ((_, _, out), expected) in products.iter().zip(&expected) {
+                close(device, out, expected, 3e-6, "linear_all");
             }
         }
     }
@@ -155,9 +201,13 @@ pub(crate) fn gated<D: Upload>(device: &D) {
             let gate = Linear { weight: &gate, bias: Some(&bias) };
             let mut out = device.activations(rows, outputs).unwrap();
             device.gated(&x, gate, Linear { weight: &up, bias: None }, &mut out).unwrap();
-            assert_close(&device.read(&out).unwrap(), &expected, 6e-6, "gated");
+            close(device, &out, &expected, 6e-6, "gated");
         }
     }
+}
+
+fn close<D: Upload>(device: &D, x: &D::Activations, expected: &[f64], bound: f64, what: &str) {
+    assert_close(&device.read(x).unwrap(), expected, bound * D::SLACK, what);
 }
 
 /// Numbers that processors which multiply bf16 do not round.
@@ -177,47 +227,80 @@ pub(crate) fn rope<D: Upload>(device: &D) {
         device.set_positions(&mut positions, 1234, 4).unwrap();
         device.rope(&mut x, &positions).unwrap();
         let expected = reference::rope(&values, columns, &frequencies, 1234);
-        assert_close(&device.read(&x).unwrap(), &expected, 2e-6, "rope");
+        close(device, &x, &expected, 2e-6, "rope");
     }
 }
 
 /// A prompt, a second one, and some tokens: each sees all before it, or as many as the window is
 /// wide.
 pub(crate) fn append_and_attention<D: Upload>(device: &D) {
-    const POSITIONS: usize = 110;
-    for (kv_heads, group, head_dim) in [(1, 1, 16), (2, 3, 64), (2, 2, 80)] {
+    let shapes =
+        [(1, 1, 16), (2, 3, 64), (2, 2, 80), (1, 4, 96), (1, 8, 128), (2, 5, 128), (1, 1, 256)];
+    for (kv_heads, group, head_dim) in shapes {
         for window in [None, Some(1), Some(33)] {
-            let columns = kv_heads * head_dim;
-            let keys = numbers(POSITIONS * columns, 1, 2.0);
-            let values = numbers(POSITIONS * columns, 2, 2.0);
-            let heads = kv_heads * group;
-            let scale = 1.0 / (head_dim as f32).sqrt();
-            let mut cache = device.kv_cache(POSITIONS, kv_heads, head_dim).unwrap();
-            let mut positions = device.positions(70, &vec![1.0; head_dim / 2]).unwrap();
-            let mut first = 0;
-            for rows in [70, 37, 1, 1, 1] {
-                let end = first + rows;
-                let part = first * columns..end * columns;
-                let new_keys = matrix(device, &keys[part.clone()], columns);
-                let new_values = matrix(device, &values[part], columns);
-                device.set_positions(&mut positions, first, rows).unwrap();
-                device.append(&new_keys, &new_values, &positions, &mut cache).unwrap();
+            let shape = Shape { kv_heads, group, head_dim, window };
+            shape.check(device, 110, &[(0, 70), (70, 37), (107, 1), (108, 1), (109, 1)]);
+        }
+    }
+}
 
-                let queries = numbers(rows * heads * head_dim, 3 + first as u64, 2.0);
-                let plain = PlainCache {
-                    kv_heads,
-                    head_dim,
-                    keys: &keys[..end * columns],
-                    values: &values[..end * columns],
-                };
-                let expected =
-                    reference::attention(&queries, plain, Attend { heads, scale, window });
-                let queries = matrix(device, &queries, heads * head_dim);
-                let mut out = device.activations(rows, heads * head_dim).unwrap();
-                device.attention(&queries, &cache, &positions, scale, window, &mut out).unwrap();
-                assert_close(&device.read(&out).unwrap(), &expected, 5e-6, "attention");
-                first = end;
-            }
+/// Few rows see so many positions that a device will split them.
+pub(crate) fn attention_far_into_a_context<D: Upload>(device: &D) {
+    for (kv_heads, group, head_dim) in [(2, 4, 64), (1, 3, 128)] {
+        for window in [None, Some(400)] {
+            let shape = Shape { kv_heads, group, head_dim, window };
+            shape.check(device, 1200, &[(1100, 1), (1101, 3), (1104, 1)]);
+        }
+    }
+}
+
+/// The shape of an attention.
+struct Shape {
+    kv_heads: usize,
+    /// Heads that ask the same keys.
+    group: usize,
+    head_dim: usize,
+    window: Option<usize>,
+}
+
+impl Shape {
+    /// Passes, each of so many rows from a position on; what is before the first one is there.
+    fn check<D: Upload>(&self, device: &D, capacity: usize, passes: &[(usize, usize)]) {
+        let &Self { kv_heads, group, head_dim, window } = self;
+        let columns = kv_heads * head_dim;
+        let keys = numbers(capacity * columns, 1, 2.0);
+        let values = numbers(capacity * columns, 2, 2.0);
+        let heads = kv_heads * group;
+        let scale = 1.0 / (head_dim as f32).sqrt();
+        let mut cache = device.kv_cache(capacity, kv_heads, head_dim).unwrap();
+        let mut positions = device.positions(capacity, &vec![1.0; head_dim / 2]).unwrap();
+        let append = |device: &D, positions: &D::Positions, cache: &mut D::KvCache, part| {
+            let [keys, values] =
+                [&keys, &values].map(|all| matrix(device, &all[Range::clone(&part)], columns));
+            device.append(&keys, &values, positions, cache).unwrap();
+        };
+        let before = passes[0].0;
+        if before > 0 {
+            device.set_positions(&mut positions, 0, before).unwrap();
+            append(device, &positions, &mut cache, 0..before * columns);
+        }
+        for &(first, rows) in passes {
+            let end = first + rows;
+            device.set_positions(&mut positions, first, rows).unwrap();
+            append(device, &positions, &mut cache, first * columns..end * columns);
+
+            let queries = numbers(rows * heads * head_dim, 3 + first as u64, 2.0);
+            let plain = PlainCache {
+                kv_heads,
+                head_dim,
+                keys: &keys[..end * columns],
+                values: &values[..end * columns],
+            };
+            let expected = reference::attention(&queries, plain, Attend { heads, scale, window });
+            let queries = matrix(device, &queries, heads * head_dim);
+            let mut out = device.activations(rows, heads * head_dim).unwrap();
+            device.attention(&queries, &cache, &positions, scale, window, &mut out).unwrap();
+            close(device, &out, &expected, 5e-6, "attention");
         }
     }
 }
