@@ -32,6 +32,12 @@ impl Cpu {
     pub fn with(isa: Isa) -> Self {
         Self { isa }
     }
+
+    /// The instruction set.
+    #[must_use]
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
 }
 
 impl Default for Cpu {
@@ -45,6 +51,10 @@ impl Device for Cpu {
     type Activations = Activations;
     type KvCache = KvCache;
     type Positions = Positions;
+
+    fn upload(&self, tensor: &Tensor) -> Result<Tensor, Error> {
+        Ok(tensor.clone())
+    }
 
     fn activations(&self, rows: usize, columns: usize) -> Result<Activations, Error> {
         Activations::new(rows, columns)

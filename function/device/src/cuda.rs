@@ -12,30 +12,49 @@
 //! - `memory`, `pinned`: allocations of the device, and of the host for the device; `staging` is the way of small things
 //!   between the two
 //! - `arena`, `tensor`: one allocation for all weights, and what lies in it
+//! - `activations`, `kv_cache`, `positions`: what is computed, and where in the context
+//! - `kernels`, `launch`: the loaded machine code, and how a function of it gets its arguments; which, for each
+//!   operation, here and, for products with weights, in `linear`
 
+mod activations;
 mod arena;
 mod context;
 mod driver;
 mod event;
+mod kernels;
+mod kv_cache;
+mod launch;
+mod linear;
 mod memory;
 mod pinned;
+mod positions;
 mod staging;
 mod stream;
 mod tensor;
 
-pub use self::arena::{ALIGN_BYTES, Arena, Region};
-pub use self::context::{Capability, Context};
-pub use self::driver::{Probe, Version};
-pub use self::event::Event;
-pub use self::memory::Memory;
-pub use self::stream::Stream;
-pub use self::tensor::Tensor;
 use std::cell::RefCell;
 use std::slice;
 use std::sync::Arc;
 
+use firstlight_kernels::cuda::attention::{self, AttentionShape, PREFILL_LEAST_ROWS};
+use firstlight_kernels::cuda::linear::{GEMV_ROWS, Then};
+use firstlight_kernels::cuda::{self as launches, Format};
+
+pub use self::activations::Activations;
+pub use self::arena::{ALIGN_BYTES, Arena, Region};
+pub use self::context::{Capability, Context};
+pub use self::driver::{Probe, Version};
+pub use self::event::Event;
+use self::kernels::Kernels;
+pub use self::kv_cache::KvCache;
+use self::launch::Arguments;
+use self::memory::Address;
+pub use self::memory::Memory;
+pub use self::positions::Positions;
 use self::staging::Staging;
-use crate::Error;
+pub use self::stream::Stream;
+pub use self::tensor::Tensor;
+use crate::{DType, Device, Error, Linear};
 
 /// One GPU.
 #[derive(Debug)]
@@ -43,7 +62,12 @@ pub struct Cuda {
     context: Arc<Context>,
     compute: Arc<Stream>,
     copy: Arc<Stream>,
+    kernels: Kernels,
     staging: RefCell<Staging>,
+    /// What the parts of an attention have summed up, and other results of one kernel for the next.
+    scratch: Memory,
+    /// What keys and values are kept in.
+    cache: DType,
 }
 
 impl Cuda {
@@ -61,8 +85,28 @@ impl Cuda {
     pub fn new(context: Arc<Context>) -> Result<Self, Error> {
         let compute = Arc::new(Stream::new(&context)?);
         let copy = Arc::new(Stream::new(&context)?);
-        let staging = RefCell::new(Staging::new(&compute)?);
-        Ok(Self { context, compute, copy, staging })
+        Ok(Self {
+            kernels: Kernels::load(&context)?,
+            staging: RefCell::new(Staging::new(&compute)?),
+            scratch: Memory::new(&context, SCRATCH_BYTES, "the parts of an attention")?,
+            cache: DType::F32,
+            context,
+            compute,
+            copy,
+        })
+    }
+
+    /// With keys and values in that type, which is f32 otherwise. The one of the weights takes half the memory, and many
+    /// rows attend on the matrix units.
+    #[must_use]
+    pub fn with_cache(self, dtype: DType) -> Self {
+        Self { cache: dtype, ..self }
+    }
+
+    /// What keys and values are kept in.
+    #[must_use]
+    pub fn cache(&self) -> DType {
+        self.cache
     }
 
     /// The device.
@@ -88,13 +132,364 @@ impl Cuda {
         self.compute.wait(event)
     }
 
-    /// Weights of the host, resident on the device, in an arena of their own: for the few that are not streamed.
-    pub fn upload(&self, tensor: &crate::Tensor) -> Result<Tensor, Error> {
+    fn launch(&self, launch: launches::Launch, arguments: Arguments) -> Result<(), Error> {
+        self.kernels.launch(&self.compute, launch, arguments)
+    }
+
+    /// Norms of x, which may be where they go.
+    fn norm(
+        &self,
+        x: Address,
+        weight: &Tensor,
+        eps: f32,
+        out: &mut Activations,
+        rounded: Address,
+    ) -> Result<(), Error> {
+        let run = weight.len();
+        let (_, columns) = out.shape();
+        assert!(run > 0 && columns.is_multiple_of(run), "{columns} columns in runs of {run}");
+        let launch =
+            launches::rms_norm(format(weight.dtype()), number(out.len() / run), number(run));
+        let arguments = Arguments::new()
+            .with(x)
+            .with(weight.start())
+            .with(eps)
+            .with(out.values_mut())
+            .with(rounded)
+            .with(number(run));
+        self.launch(launch, arguments)
+    }
+}
+
+/// The two ways of an attention.
+impl Cuda {
+    /// Many rows, on the matrix units.
+    fn prefill(
+        &self,
+        queries: &Activations,
+        cache: &KvCache,
+        positions: &Positions,
+        shape: AttentionShape,
+        out: &mut Activations,
+    ) -> Result<(), Error> {
+        let rows = number(queries.shape().0);
+        let arguments = Arguments::new()
+            .with(queries.values())
+            .with(cache.keys())
+            .with(cache.values())
+            .with(positions.before())
+            .with(out.values_mut())
+            .with(out.rounded())
+            .with(rows)
+            .with(shape);
+        self.launch(attention::prefill(format(cache.dtype), shape, rows), arguments)?;
+        out.set_rounded(cache.dtype);
+        Ok(())
+    }
+
+    /// Few rows, which share the positions among many blocks; or f32.
+    fn decode(
+        &self,
+        queries: &Activations,
+        cache: &KvCache,
+        positions: &Positions,
+        shape: AttentionShape,
+        out: &mut Activations,
+    ) -> Result<(), Error> {
+        let rows = number(queries.shape().0);
+        let parts = attention::parts(shape, rows, number(positions.range().end));
+        let arguments = Arguments::new()
+            .with(queries.values())
+            .with(cache.keys())
+            .with(cache.values())
+            .with(positions.before())
+            .with(self.scratch.start())
+            .with(out.values_mut())
+            .with(NOWHERE)
+            .with(shape);
+        self.launch(attention::decode(format(cache.dtype), shape, rows, parts), arguments)?;
+        if parts == 1 {
+            return Ok(());
+        }
+        let numbers = rows * shape.heads * parts * (shape.head_dim + 2);
+        assert!(u64::from(numbers) * 4 <= SCRATCH_BYTES, "{numbers} numbers of parts");
+        let arguments = Arguments::new()
+            .with(self.scratch.start())
+            .with(out.values_mut())
+            .with(parts)
+            .with(shape.head_dim);
+        self.launch(attention::combine(shape, rows), arguments)
+    }
+}
+
+impl Device for Cuda {
+    type Tensor = Tensor;
+    type Activations = Activations;
+    type KvCache = KvCache;
+    type Positions = Positions;
+
+    /// In an arena of its own.
+    fn upload(&self, tensor: &crate::Tensor) -> Result<Tensor, Error> {
         let bytes = tensor.bytes();
         let arena = Arena::on(&self.context, bytes.len() as u64)?;
         let mut regions = arena.carve(slice::from_ref(&(0..arena.bytes())))?;
         let region = regions.pop().expect("one range is one region");
         self.staging.borrow_mut().send(bytes, region.address())?;
         Tensor::from_region(region, tensor.dtype(), tensor.shape().to_vec())
+    }
+
+    fn activations(&self, rows: usize, columns: usize) -> Result<Activations, Error> {
+        Activations::new(&self.compute, rows, columns)
+    }
+
+    fn kv_cache(
+        &self,
+        capacity: usize,
+        kv_heads: usize,
+        head_dim: usize,
+    ) -> Result<KvCache, Error> {
+        KvCache::new(&self.context, self.cache, [capacity, kv_heads, head_dim])
+    }
+
+    fn positions(&self, rows: usize, inverse_frequencies: &[f32]) -> Result<Positions, Error> {
+        let positions = Positions::new(&self.compute, rows, inverse_frequencies.len())?;
+        let bytes: Vec<u8> = inverse_frequencies.iter().flat_map(|x| x.to_ne_bytes()).collect();
+        self.staging.borrow_mut().send(&bytes, positions.frequencies())?;
+        Ok(positions)
+    }
+
+    fn set_rows(&self, x: &mut Activations, rows: usize) {
+        x.set_rows(rows);
+    }
+
+    fn embed(&self, table: &Tensor, rows: &[u32], out: &mut Activations) -> Result<(), Error> {
+        let (count, columns) = table.matrix_shape();
+        assert_eq!(out.shape(), (rows.len(), columns), "shape of the embedded rows");
+        if let Some(row) = rows.iter().find(|&&row| row as usize >= count) {
+            panic!("row {row} of a table of {count} rows");
+        }
+        let indices = self.staging.borrow_mut().stage(rows)?;
+        let launch = launches::embed(format(table.dtype()), number(rows.len()), number(columns));
+        let arguments = Arguments::new()
+            .with(table.start())
+            .with(indices)
+            .with(out.values_mut())
+            .with(number(columns))
+            .with(number(count));
+        self.launch(launch, arguments)
+    }
+
+    fn rms_norm(
+        &self,
+        x: &Activations,
+        weight: &Tensor,
+        eps: f32,
+        out: &mut Activations,
+    ) -> Result<(), Error> {
+        assert_eq!(out.shape(), x.shape(), "shape of the normalised rows");
+        // What comes next is a product of the same rows.
+        if number(out.shape().0) <= GEMV_ROWS || weight.dtype() == DType::F32 {
+            return self.norm(x.values(), weight, eps, out, NOWHERE);
+        }
+        self.norm(x.values(), weight, eps, out, out.rounded())?;
+        out.set_rounded(weight.dtype());
+        Ok(())
+    }
+
+    fn rms_norm_in_place(
+        &self,
+        x: &mut Activations,
+        weight: &Tensor,
+        eps: f32,
+    ) -> Result<(), Error> {
+        self.norm(x.values(), weight, eps, x, NOWHERE)
+    }
+
+    fn linear(
+        &self,
+        x: &Activations,
+        by: Linear<'_, Tensor>,
+        out: &mut Activations,
+    ) -> Result<(), Error> {
+        self.products(x, &mut [(by, out)], Then::Set)
+    }
+
+    fn linear_all(
+        &self,
+        x: &Activations,
+        products: &mut [(Linear<'_, Tensor>, &mut Activations)],
+    ) -> Result<(), Error> {
+        self.products(x, products, Then::Set)
+    }
+
+    fn linear_add(
+        &self,
+        x: &Activations,
+        by: Linear<'_, Tensor>,
+        out: &mut Activations,
+    ) -> Result<(), Error> {
+        self.products(x, &mut [(by, out)], Then::Add)
+    }
+
+    fn gated(
+        &self,
+        x: &Activations,
+        gate: Linear<'_, Tensor>,
+        up: Linear<'_, Tensor>,
+        out: &mut Activations,
+    ) -> Result<(), Error> {
+        self.gated_product(x, [gate, up], out)
+    }
+
+    fn set_positions(
+        &self,
+        positions: &mut Positions,
+        first: usize,
+        rows: usize,
+    ) -> Result<(), Error> {
+        positions.set(&self.compute, first, rows)?;
+        let half = number(positions.head_dim() / 2);
+        let arguments = Arguments::new()
+            .with(positions.frequencies())
+            .with(positions.before())
+            .with(positions.turns())
+            .with(half);
+        self.launch(launches::turns(number(rows), half), arguments)
+    }
+
+    fn rope(&self, x: &mut Activations, positions: &Positions) -> Result<(), Error> {
+        let ((rows, columns), head_dim) = (x.shape(), positions.head_dim());
+        assert_eq!(rows, positions.range().len(), "rows of the positions");
+        assert!(columns.is_multiple_of(head_dim), "{columns} columns in heads of {head_dim}");
+        let arguments = Arguments::new()
+            .with(x.values_mut())
+            .with(positions.turns())
+            .with(number(columns))
+            .with(number(head_dim));
+        self.launch(launches::rope(number(rows), number(columns)), arguments)
+    }
+
+    fn append(
+        &self,
+        keys: &Activations,
+        values: &Activations,
+        positions: &Positions,
+        cache: &mut KvCache,
+    ) -> Result<(), Error> {
+        let columns = cache.kv_heads * cache.head_dim;
+        let shape = (positions.range().len(), columns);
+        assert_eq!(keys.shape(), shape, "shape of the keys");
+        assert_eq!(values.shape(), shape, "shape of the values");
+        cache.check(&positions.range());
+        let launch = launches::append(format(cache.dtype), number(shape.0), number(columns));
+        let arguments = Arguments::new()
+            .with(keys.values())
+            .with(values.values())
+            .with(cache.keys())
+            .with(cache.values())
+            .with(positions.before())
+            .with(number(cache.kv_heads))
+            .with(number(cache.head_dim))
+            .with(number(cache.capacity));
+        self.launch(launch, arguments)
+    }
+
+    fn attention(
+        &self,
+        queries: &Activations,
+        cache: &KvCache,
+        positions: &Positions,
+        scale: f32,
+        window: Option<usize>,
+        out: &mut Activations,
+    ) -> Result<(), Error> {
+        let (rows, columns) = queries.shape();
+        let (range, head_dim) = (positions.range(), cache.head_dim);
+        assert_eq!(rows, range.len(), "rows of the positions");
+        assert!(columns.is_multiple_of(head_dim), "{columns} columns in heads of {head_dim}");
+        assert_eq!(out.shape(), queries.shape(), "shape of what was attended to");
+        assert_ne!(window, Some(0), "a position sees itself");
+        cache.check(&range);
+        let shape = AttentionShape {
+            heads: number(columns / head_dim),
+            kv_heads: number(cache.kv_heads),
+            head_dim: number(head_dim),
+            capacity: number(cache.capacity),
+            window: window.map_or(0, number),
+            scale,
+        };
+        if number(rows) >= PREFILL_LEAST_ROWS && cache.dtype != DType::F32 {
+            return self.prefill(queries, cache, positions, shape, out);
+        }
+        self.decode(queries, cache, positions, shape, out)
+    }
+
+    fn copy_row(&self, x: &Activations, row: usize, out: &mut Activations) -> Result<(), Error> {
+        let (rows, columns) = x.shape();
+        assert!(row < rows, "row {row} of {rows}");
+        assert_eq!(out.shape(), (1, columns), "shape of the copy of a row");
+        let from = x.values() + (row * columns * size_of::<f32>()) as u64;
+        memory::copy(from, out.values_mut(), columns * size_of::<f32>(), &self.compute)
+    }
+
+    fn argmax(&self, x: &Activations) -> Result<Vec<u32>, Error> {
+        let (rows, columns) = x.shape();
+        let mut bytes = vec![0; rows * size_of::<u32>()];
+        assert!(bytes.len() as u64 <= SCRATCH_BYTES, "{rows} rows to find the largest of");
+        let found = self.scratch.start();
+        let arguments = Arguments::new().with(x.values()).with(number(columns)).with(found);
+        self.launch(launches::argmax(number(rows)), arguments)?;
+        self.staging.borrow_mut().receive(found, &mut bytes)?;
+        let (numbers, _) = bytes.as_chunks();
+        Ok(numbers.iter().copied().map(u32::from_ne_bytes).collect())
+    }
+
+    fn read(&self, x: &Activations) -> Result<Vec<f32>, Error> {
+        let mut bytes = vec![0; x.len() * size_of::<f32>()];
+        self.staging.borrow_mut().receive(x.values(), &mut bytes)?;
+        let (numbers, _) = bytes.as_chunks();
+        Ok(numbers.iter().copied().map(f32::from_ne_bytes).collect())
+    }
+}
+
+fn format(dtype: DType) -> Format {
+    match dtype {
+        DType::F32 => Format::F32,
+        DType::F16 => Format::F16,
+        DType::BF16 => Format::Bf16,
+    }
+}
+
+/// A size as the kernels take it.
+fn number(size: usize) -> u32 {
+    u32::try_from(size).expect("sizes of activations and weights are less than 2^32")
+}
+
+/// What a kernel takes for an address where there is nothing.
+const NOWHERE: Address = 0;
+
+/// An attention is split where less than 256 blocks would have work, each with four heads at most, into as many parts
+/// as make 512: with the widest heads, 258 numbers each.
+const SCRATCH_BYTES: u64 = 512 * 4 * (256 + 2) * 4;
+
+#[cfg(test)]
+mod tests {
+    use std::iter;
+
+    use super::*;
+    use crate::contract;
+
+    contract::device_tests!(iter::once(with(DType::F32)));
+
+    #[test]
+    fn attention_over_rounded_keys_and_values() {
+        for dtype in [DType::F16, DType::BF16] {
+            contract::append_and_attention(&with(dtype));
+            contract::attention_far_into_a_context(&with(dtype));
+        }
+    }
+
+    fn with(cache: DType) -> Cuda {
+        Cuda::open(firstlight_stand_in::device()).unwrap().with_cache(cache)
     }
 }

@@ -3,6 +3,8 @@
 use std::io;
 use std::ops::Range;
 
+use firstlight_kernels::cuda::attention::MOST_HEAD_DIM;
+
 use crate::DType;
 use crate::cuda::{Capability, Version};
 
@@ -82,6 +84,24 @@ pub enum Error {
     MisalignedOnDevice {
         /// Where the region starts in its arena.
         offset: u64,
+    },
+
+    /// Weights that a kernel of the GPU takes together, and that are not of one type.
+    #[error(
+        "weights in {first} and in {second} belong to one operation, which a GPU does in one type"
+    )]
+    MixedDTypes {
+        /// Of one of them.
+        first: DType,
+        /// Of another.
+        second: DType,
+    },
+
+    /// Heads that no kernel of the GPU is made for.
+    #[error("heads of {head_dim} columns: a GPU does multiples of 8 up to {MOST_HEAD_DIM}")]
+    HeadDim {
+        /// Columns of a head.
+        head_dim: usize,
     },
 
     /// There is no library of the CUDA driver.

@@ -59,6 +59,9 @@ pub trait Device {
     /// there: the same for all layers.
     type Positions;
 
+    /// Weights of the host, resident: for the few that are not streamed to where they belong.
+    fn upload(&self, tensor: &Tensor) -> Result<Self::Tensor, Error>;
+
     /// Room for `(rows, columns)`; the contents are zero.
     fn activations(&self, rows: usize, columns: usize) -> Result<Self::Activations, Error>;
 

@@ -34,7 +34,7 @@ pub struct Version {
 
 impl Version {
     /// From the driver's way to write 12.2: 12020.
-    fn from_number(number: u32) -> Self {
+    pub(super) const fn from_number(number: u32) -> Self {
         Self { major: number / 1000, minor: number % 1000 / 10 }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use cudarc::driver::sys::CUresult;
+use cudarc::driver::sys::{self, CUresult};
 use cudarc::driver::{DriverError, result};
 
 use super::context::Context;
@@ -58,6 +58,22 @@ impl Memory {
         let issued = unsafe { result::memset_d8_async(self.start, 0, length, stream) };
         check("cuMemsetD8Async", issued)
     }
+
+    /// Puts a number at its start, behind what `stream` has to do.
+    pub(super) fn set_first_word(&self, word: u32, stream: &Stream) -> Result<(), Error> {
+        assert!(self.bytes >= size_of::<u32>() as u64, "room for a word");
+        let stream = stream.bound()?;
+        // SAFETY: a word is here, as just asserted, and lives until the work that uses it is done: `drop` waits.
+        let issued = unsafe { sys::cuMemsetD32Async(self.start, word, 1, stream) };
+        check("cuMemsetD32Async", issued.result())
+    }
+}
+
+/// Copies within the device, behind what `stream` has to do. The caller owns as many bytes in both places.
+pub(super) fn copy(from: Address, to: Address, bytes: usize, stream: &Stream) -> Result<(), Error> {
+    let stream = stream.bound()?;
+    // SAFETY: both places are memory of the device, into which there are no references.
+    check("cuMemcpyDtoDAsync", unsafe { result::memcpy_dtod_async(to, from, bytes, stream) })
 }
 
 impl Extent for Memory {

@@ -36,10 +36,6 @@ impl Pinned {
         Ok(Self { context: Arc::clone(context), start, bytes })
     }
 
-    pub(super) fn bytes(&self) -> usize {
-        self.bytes
-    }
-
     /// Puts `bytes` at `offset`.
     pub(super) fn put(&mut self, offset: usize, bytes: &[u8]) {
         let to = self.at(offset, bytes.len());

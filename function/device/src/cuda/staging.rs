@@ -14,21 +14,23 @@ use crate::Error;
 #[derive(Debug)]
 pub(super) struct Staging {
     stream: Arc<Stream>,
-    host: Pinned,
+    outgoing: Pinned,
+    /// The front of it, whose copies may be under way.
+    used_bytes: usize,
     /// As large, for what has no other place on the device.
     device: Memory,
-    /// The front of the room, whose copies may be under way.
-    used_bytes: usize,
+    incoming: Pinned,
 }
 
 impl Staging {
     pub(super) fn new(stream: &Arc<Stream>) -> Result<Self, Error> {
         let context = stream.context();
         Ok(Self {
-            host: Pinned::new(context, ROOM_BYTES)?,
-            device: Memory::new(context, ROOM_BYTES as u64, "token ids")?,
-            stream: Arc::clone(stream),
+            outgoing: Pinned::new(context, ROOM_BYTES)?,
             used_bytes: 0,
+            device: Memory::new(context, ROOM_BYTES as u64, "token ids")?,
+            incoming: Pinned::new(context, ROOM_BYTES)?,
+            stream: Arc::clone(stream),
         })
     }
 
@@ -37,8 +39,8 @@ impl Staging {
         let mut to = to;
         for part in bytes.chunks(ROOM_BYTES) {
             let offset = self.room(part.len())?;
-            self.host.put(offset, part);
-            self.host.send(offset, part.len(), to, &self.stream)?;
+            self.outgoing.put(offset, part);
+            self.outgoing.send(offset, part.len(), to, &self.stream)?;
             to += part.len() as u64;
         }
         Ok(())
@@ -49,8 +51,8 @@ impl Staging {
         let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_ne_bytes()).collect();
         let offset = self.room(bytes.len())?;
         let to = self.device.start() + offset as u64;
-        self.host.put(offset, &bytes);
-        self.host.send(offset, bytes.len(), to, &self.stream)?;
+        self.outgoing.put(offset, &bytes);
+        self.outgoing.send(offset, bytes.len(), to, &self.stream)?;
         Ok(to)
     }
 
@@ -58,9 +60,9 @@ impl Staging {
     pub(super) fn receive(&mut self, from: Address, into: &mut [u8]) -> Result<(), Error> {
         let mut from = from;
         for part in into.chunks_mut(ROOM_BYTES) {
-            self.host.receive(from, part.len(), &self.stream)?;
+            self.incoming.receive(from, part.len(), &self.stream)?;
             self.await_all()?;
-            self.host.take(part);
+            self.incoming.take(part);
             from += part.len() as u64;
         }
         Ok(())

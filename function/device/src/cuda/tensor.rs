@@ -43,6 +43,19 @@ impl Tensor {
         self.dtype
     }
 
+    /// How many elements.
+    pub(super) fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// `(rows, columns)`
+    pub(super) fn matrix_shape(&self) -> (usize, usize) {
+        match *self.shape {
+            [rows, columns] => (rows, columns),
+            ref shape => panic!("a matrix has two axes, not `{shape:?}`"),
+        }
+    }
+
     pub(super) fn start(&self) -> Address {
         self.region.address()
     }

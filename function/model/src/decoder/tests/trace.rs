@@ -2,7 +2,7 @@
 
 use std::{cell::RefCell, ops::Range, rc::Rc};
 
-use firstlight_device::{Device, Error, Linear};
+use firstlight_device::{Device, Error, Linear, Tensor};
 
 use super::Fixture;
 use crate::{Decoder, Group, PromptRows, Settings, StageOrder};
@@ -25,6 +25,10 @@ impl Device for Trace {
     type Activations = Rows;
     type KvCache = Rows;
     type Positions = Range<usize>;
+
+    fn upload(&self, _: &Tensor) -> Result<(), Error> {
+        Ok(())
+    }
 
     fn activations(&self, rows: usize, _: usize) -> Result<Rows, Error> {
         Ok(rows)
