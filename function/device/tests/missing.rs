@@ -1,5 +1,6 @@
 //! What a machine without the right GPU is told. A process of its own, since the machine is what changes, and one test,
 //! since the machine is one.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::env;
 
@@ -35,7 +36,11 @@ fn wrong_machines(machine: &StandIn) {
             0,
             "`stand-in for libcuda` is sm_75, and the kernels are built for sm_80, sm_86",
         ),
-        ("fail=cuModuleLoadData:1:222", 0, "the CUDA driver speaks CUDA 12.4, and 13.0 is needed"),
+        (
+            "driver=12040,fail=cuModuleLoadData:1:222",
+            0,
+            "the CUDA driver speaks CUDA 12.4, and 13.0 is needed",
+        ),
         (
             "fail=cuDevicePrimaryCtxRetain:1:2",
             0,
@@ -43,7 +48,7 @@ fn wrong_machines(machine: &StandIn) {
         ),
     ] {
         machine.reset();
-        machine.set(setting);
+        setting.split(',').for_each(|setting| machine.set(setting));
         let refusal = Cuda::open(ordinal).unwrap_err().to_string();
         assert!(refusal.starts_with(expected), "{setting}: {refusal}");
     }
