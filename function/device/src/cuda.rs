@@ -15,6 +15,9 @@
 //! - `activations`, `kv_cache`, `positions`: what is computed, and where in the context
 //! - `kernels`, `launch`: the loaded machine code, and how a function of it gets its arguments; which, for each
 //!   operation, here and, for products with weights, in `linear`
+//! - [`port`]: the side of a device that a load sees, and `streams`, its two streams as that side
+//! - [`ring`]: pinned slots on their way to the device; with [`slot`] (their states) and [`watch`] (the thread that waits
+//!   for events)
 
 mod activations;
 mod arena;
@@ -30,7 +33,13 @@ mod pinned;
 mod positions;
 mod staging;
 mod stream;
+mod streams;
 mod tensor;
+
+pub mod port;
+pub mod ring;
+pub mod slot;
+pub mod watch;
 
 use std::cell::RefCell;
 use std::slice;
@@ -51,8 +60,10 @@ use self::launch::Arguments;
 use self::memory::Address;
 pub use self::memory::Memory;
 pub use self::positions::Positions;
+pub use self::ring::{Ring, RingMemory};
 use self::staging::Staging;
 pub use self::stream::Stream;
+pub use self::streams::Streams;
 pub use self::tensor::Tensor;
 use crate::{DType, Device, Error, Linear};
 
@@ -113,6 +124,12 @@ impl Cuda {
     #[must_use]
     pub fn context(&self) -> &Arc<Context> {
         &self.context
+    }
+
+    /// What a load is given of the device: it may be used from any thread.
+    #[must_use]
+    pub fn streams(&self) -> Streams {
+        Streams::new(Arc::clone(&self.copy), Arc::clone(&self.compute))
     }
 
     /// The stream of the operations.

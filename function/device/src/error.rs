@@ -182,4 +182,15 @@ pub enum Error {
         /// What the driver says that it means.
         meaning: String,
     },
+
+    /// The system refused a thread.
+    #[error("cannot start a thread: {source}")]
+    NoThread {
+        /// What the system said.
+        source: io::Error,
+    },
+
+    /// A copy to the device has failed; that error was told to whoever asked for the copy.
+    #[error("the pinned ring is not used any more, since a copy out of it failed")]
+    RingBroken,
 }

@@ -65,6 +65,11 @@ impl Mapping {
         Ok(mapping)
     }
 
+    /// The usable size.
+    pub(crate) fn length(&self) -> usize {
+        self.bytes
+    }
+
     /// The address of byte `offset`, which may be the end.
     pub(crate) fn at(&self, offset: usize) -> NonNull<u8> {
         assert!(offset <= self.bytes, "offset {offset} is past a mapping of {} bytes", self.bytes);

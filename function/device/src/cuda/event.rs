@@ -1,11 +1,12 @@
 //! A point in the work of a stream.
 #![expect(unsafe_code, reason = "the driver is a C library")]
 
+use std::ptr;
 use std::sync::Arc;
 
 use cudarc::driver::DriverError;
 use cudarc::driver::result::event;
-use cudarc::driver::sys::{CUevent, CUevent_flags, CUresult};
+use cudarc::driver::sys::{CUevent, CUevent_flags, CUresult, cuEventCreate};
 
 use super::context::Context;
 use super::driver::check;
@@ -27,9 +28,13 @@ unsafe impl Sync for Event {}
 impl Event {
     /// Without a clock, which would make it slower.
     pub fn new(context: &Arc<Context>) -> Result<Self, Error> {
-        context.bind()?;
-        let created = event::create(CUevent_flags::CU_EVENT_DISABLE_TIMING);
-        Ok(Self { context: Arc::clone(context), raw: check("cuEventCreate", created)? })
+        Self::with(context, CUevent_flags::CU_EVENT_DISABLE_TIMING as u32)
+    }
+
+    /// The same, for a thread that does nothing but [wait](Self::wait): it sleeps meanwhile, where others spin.
+    pub fn slept_for(context: &Arc<Context>) -> Result<Self, Error> {
+        let without_clock = CUevent_flags::CU_EVENT_DISABLE_TIMING as u32;
+        Self::with(context, without_clock | CUevent_flags::CU_EVENT_BLOCKING_SYNC as u32)
     }
 
     /// Whether it is reached. Does not wait.
@@ -47,6 +52,15 @@ impl Event {
         self.context.bind()?;
         // SAFETY: the event was created by this value, which is borrowed.
         check("cuEventSynchronize", unsafe { event::synchronize(self.raw) })
+    }
+
+    fn with(context: &Arc<Context>, flags: u32) -> Result<Self, Error> {
+        context.bind()?;
+        let mut raw = ptr::null_mut();
+        // SAFETY: the driver writes one handle, into one.
+        let created = unsafe { cuEventCreate(&raw mut raw, flags) };
+        check("cuEventCreate", created.result())?;
+        Ok(Self { context: Arc::clone(context), raw })
     }
 
     pub(super) fn raw(&self) -> CUevent {
