@@ -14,7 +14,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::Error;
-use crate::mapping::{Mapping, Pages};
+use crate::mapping::Pages;
+
+pub use crate::mapping::Mapping;
 
 /// One contiguous reservation. That of the host is on huge pages where the kernel allows, and its
 /// start is aligned to 2 MiB.

@@ -2,23 +2,28 @@
 //!
 //! The heads of all shards are read at once and become a [`Checkpoint`]; whoever knows the model turns that into a plan;
 //! [`Layers::start`] carries it out. Ranges are asked for in execution order and land in the tensors' final memory, which
-//! is faulted in ahead of them. [`Layers`] is an iterator: the model pulls a layer when it is about to compute it, and
-//! waits only for that one. The loader never waits for the model.
+//! is faulted in ahead of them; for a GPU ([`Layers::through`]) they land in pinned slots, and are copied from there.
+//! [`Layers`] is an iterator: the model pulls a layer when it is about to compute it, and waits only for that one. The
+//! loader never waits for the model.
 //!
 //! # Layout
 //!
 //! - [`checkpoint`]: the shards' heads and the index, read speculatively, to a manifest
 //! - [`layers`]: the iterator, and the clock that watches it
-//! - `stream`: ranges from the wire to their places in one arena
+//! - `stream`: ranges from the wire, or from local files (`files`), to their places in one arena
+//! - `landing`: where they land, as `stream` sees it: `host`, with `places`, where the bytes of one range go, or `cuda`
 //! - `mapped`: local files, used where the page cache has them
-//! - `places`: where the bytes of one range go
 
 #![forbid(unsafe_code)]
 
 pub mod checkpoint;
 pub mod layers;
 
+mod cuda;
 mod error;
+mod files;
+mod host;
+mod landing;
 mod mapped;
 mod places;
 mod stream;

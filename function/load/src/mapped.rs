@@ -29,6 +29,7 @@ use firstlight_plan::{Placed, Plan, StagePlan};
 use firstlight_store::{Object, Reader};
 use firstlight_timeline::{At, FetchRecord, Mark, Outcome, Timeline};
 
+use crate::layers::Source;
 use crate::{Checkpoint, Error, Layer, device_dtype};
 
 /// What is made resident at once: as much as a range from a store, so that both look alike on a timeline, and a hundred
@@ -92,8 +93,19 @@ impl Mapped {
         Ok(Some(Self { stages, shards, resident, timeline: timeline.clone() }))
     }
 
-    /// The next stage, as soon as it is resident.
-    pub(crate) fn next_layer(&mut self) -> Option<Result<Layer, Error>> {
+    fn layer(&self, stage: &StagePlan) -> Result<Layer, Error> {
+        let tensor = |placed: &Placed| -> Result<_, Error> {
+            let bytes = self.shards[placed.shard].bytes.slice(in_memory(&placed.source));
+            let shape = placed.shape.iter().map(|size| offset(*size)).collect();
+            Ok((placed.name.clone(), Tensor::from_bytes(bytes, device_dtype(placed.dtype), shape)?))
+        };
+        let tensors = stage.tensors.iter().map(tensor).collect::<Result<HashMap<_, _>, _>>()?;
+        Ok(Layer { stage: stage.name.clone(), tensors })
+    }
+}
+
+impl Source<Tensor> for Mapped {
+    fn next_layer(&mut self) -> Option<Result<Layer, Error>> {
         let stage = self.stages.next()?;
         // Where there is no thread that tells, pages fault in as they are read.
         Some(self.resident.recv().unwrap_or_else(|_| Ok(self.timeline.now())).and_then(|at| {
@@ -103,16 +115,6 @@ impl Mapped {
             }
             self.layer(&stage)
         }))
-    }
-
-    fn layer(&self, stage: &StagePlan) -> Result<Layer, Error> {
-        let tensor = |placed: &Placed| -> Result<_, Error> {
-            let bytes = self.shards[placed.shard].bytes.slice(in_memory(&placed.source));
-            let shape = placed.shape.iter().map(|size| offset(*size)).collect();
-            Ok((placed.name.clone(), Tensor::from_bytes(bytes, device_dtype(placed.dtype), shape)?))
-        };
-        let tensors = stage.tensors.iter().map(tensor).collect::<Result<HashMap<_, _>, _>>()?;
-        Ok(Layer { stage: stage.name.clone(), tensors })
     }
 }
 

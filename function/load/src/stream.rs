@@ -1,34 +1,41 @@
-//! Ranges from the wire to their places in one arena.
+//! Ranges from the wire, or from local files, to their places in one arena.
 //!
-//! As many tasks as ranges may be in flight take the fetches in the plan's order and send the filled regions to whoever
-//! pulls the layers, where they become tensors once their stage is complete. Until the first byte lands, another thread
-//! faults the arena's pages in, in the order in which they will be written.
+//! As many tasks as ranges may be in flight take the fetches in the plan's order and send the regions that they fill to
+//! whoever pulls the layers, where they become tensors once their stage is complete. Where bytes land, and what is to be
+//! waited for before that, is the [`Landing`]'s.
 
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
-use std::thread;
 
-use firstlight_device::{Arena, Region, Tensor};
+use firstlight_device::arena::Extent;
+use firstlight_device::{Arena, Region};
 use firstlight_plan::{Fetch, Placed, Plan, StagePlan};
-use firstlight_store::{Object, Priority, Reader};
+use firstlight_store::{Object, Priority, Reader, Turn};
 use firstlight_timeline::{At, Lane, Mark, Timeline};
 use tokio::task::{AbortHandle, JoinSet};
 
-use crate::places::Places;
-use crate::{Error, Layer, device_dtype};
+use crate::files::LocalFile;
+use crate::landing::{Landed, Landing};
+use crate::layers::Source;
+use crate::{Checkpoint, Error, Layer, device_dtype};
 
-/// A huge page.
-const POPULATE_BYTES: u64 = 2 << 20;
+/// What is read, and what is told of it.
+pub(crate) struct Reading<'a> {
+    pub(crate) reader: &'a Reader,
+    pub(crate) checkpoint: &'a Checkpoint,
+    pub(crate) priority: Priority,
+    pub(crate) timeline: &'a Timeline,
+}
 
 /// The receiving end of a load.
-pub(crate) struct Stream {
+pub(crate) struct Stream<L: Landing> {
     stages: std::vec::IntoIter<Assembly>,
-    arrivals: Receiver<Result<Arrival, Error>>,
+    arrivals: Receiver<Result<Arrival<L>, Error>>,
     /// Stages by the number they have in the plan, for arrivals that are ahead of the one that is waited for.
-    ahead: HashMap<usize, Vec<Arrival>>,
+    ahead: HashMap<usize, Vec<Arrival<L>>>,
+    landing: Arc<L>,
     fetching: AbortHandle,
     /// Whether the stages are the model's, and not rows that are read beside them.
     is_weights: bool,
@@ -41,34 +48,36 @@ struct Assembly {
     plan: StagePlan,
 }
 
-/// The filled regions of one fetch.
-struct Arrival {
+/// The regions of one fetch.
+struct Arrival<L: Landing> {
     stage: usize,
-    /// With each region, the tensor of the stage that it is a part of.
-    regions: Vec<(usize, Region)>,
+    /// The tensors of the stage that the regions are parts of.
+    tensors: Vec<usize>,
+    landed: Landed<L>,
     at: At,
 }
 
-impl Stream {
+impl<L: Landing> Stream<L> {
+    /// Begins to fetch `plan`, by tasks of the current tokio runtime.
     pub(crate) fn start(
-        reader: Reader,
-        objects: Vec<Object>,
+        landing: L,
         plan: Plan,
-        priority: Priority,
-        timeline: &Timeline,
+        Reading { reader, checkpoint, priority, timeline }: Reading<'_>,
     ) -> Result<Self, Error> {
-        let arena = Arena::new(plan.arena_bytes)?;
-        let jobs = jobs(&arena, &plan)?;
-        let landing = Arc::new(AtomicBool::new(false));
-        populate_ahead(&arena, Arc::clone(&landing));
+        let jobs = jobs(landing.arena(), &plan)?;
+        let objects = checkpoint.objects.iter();
+        let from = |object: &Object| -> Result<_, Error> {
+            Ok((object.clone(), LocalFile::open(reader, object, timeline)?))
+        };
+        let landing = Arc::new(landing);
         let (sender, arrivals) = channel();
         let fetching = Fetching {
-            reader,
-            objects,
+            reader: reader.clone(),
+            objects: objects.map(from).collect::<Result<_, _>>()?,
             priority,
             names: plan.stages.iter().map(|stage| stage.name.as_str().into()).collect(),
             jobs: Mutex::new(jobs),
-            landing,
+            landing: Arc::clone(&landing),
             timeline: timeline.clone(),
         };
         let fetching = tokio::spawn(fetching.run(sender)).abort_handle();
@@ -78,31 +87,14 @@ impl Stream {
             stages: stages.into_iter(),
             arrivals,
             ahead: HashMap::new(),
+            landing,
             fetching,
             is_weights: priority == Priority::Weights,
             timeline: timeline.clone(),
         })
     }
 
-    /// The next stage, as soon as all of its fetches have arrived.
-    pub(crate) fn next_layer(&mut self) -> Option<Result<Layer, Error>> {
-        let stage = self.stages.next()?;
-        Some(self.wait_for(&stage).and_then(|arrived| {
-            let resident = arrived.iter().map(|arrival| arrival.at).max();
-            let started = self.timeline.now();
-            let layer = assemble(stage.plan, arrived);
-            self.timeline.record(Lane::Verify, stage_label(&layer), started, self.timeline.now());
-            if let Some(at) = resident.filter(|_| self.is_weights) {
-                self.timeline.mark_at(Mark::FirstLayerResident, at);
-                if self.stages.len() == 0 {
-                    self.timeline.mark_at(Mark::LastLayerResident, at);
-                }
-            }
-            layer
-        }))
-    }
-
-    fn wait_for(&mut self, stage: &Assembly) -> Result<Vec<Arrival>, Error> {
+    fn wait_for(&mut self, stage: &Assembly) -> Result<Vec<Arrival<L>>, Error> {
         let mut arrived = self.ahead.remove(&stage.number).unwrap_or_default();
         while arrived.len() < stage.plan.fetches.len() {
             let cancelled = |_| Error::Cancelled { stage: stage.plan.name.clone() };
@@ -117,20 +109,39 @@ impl Stream {
     }
 }
 
-impl Drop for Stream {
+impl<L: Landing> Source<L::Tensor> for Stream<L> {
+    fn next_layer(&mut self) -> Option<Result<Layer<L::Tensor>, Error>> {
+        let stage = self.stages.next()?;
+        Some(self.wait_for(&stage).and_then(|arrived| {
+            let resident = arrived.iter().map(|arrival| arrival.at).max();
+            let started = self.timeline.now();
+            let layer = assemble(&*self.landing, stage.plan, arrived);
+            self.timeline.record(Lane::Verify, stage_label(&layer), started, self.timeline.now());
+            if let Some(at) = resident.filter(|_| self.is_weights && L::IS_RESIDENT) {
+                self.timeline.mark_at(Mark::FirstLayerResident, at);
+                if self.stages.len() == 0 {
+                    self.timeline.mark_at(Mark::LastLayerResident, at);
+                }
+            }
+            layer
+        }))
+    }
+}
+
+impl<L: Landing> Drop for Stream<L> {
     fn drop(&mut self) {
         self.fetching.abort();
     }
 }
 
 /// A fetch and the regions that it fills.
-struct Job {
+struct Job<M> {
     fetch: Fetch,
-    regions: Vec<Region>,
+    regions: Vec<Region<M>>,
 }
 
 /// Cuts the arena into the places of all fetches.
-fn jobs(arena: &Arc<Arena>, plan: &Plan) -> Result<VecDeque<Job>, Error> {
+fn jobs<M: Extent>(arena: &Arc<Arena<M>>, plan: &Plan) -> Result<VecDeque<Job<M>>, Error> {
     let places = plan.fetches.iter().flat_map(|fetch| &fetch.places);
     let ranges: Vec<Range<u64>> = places
         .map(|place| place.arena..place.arena + (place.source.end - place.source.start))
@@ -143,43 +154,22 @@ fn jobs(arena: &Arc<Arena>, plan: &Plan) -> Result<VecDeque<Job>, Error> {
     Ok(plan.fetches.iter().map(job).collect())
 }
 
-/// Faults the arena's pages in, in the order in which they will be written, while the network is still connecting: until
-/// that is done, or the first byte has landed, or nobody needs the arena any more. Once bytes flow, the threads that
-/// write them fault in the rest: on loopback, where bytes come as fast as pages are cleared, a thread that clears beside
-/// them costs a third more CPU time, for pages that are cleared twice and caches that are not hot.
-fn populate_ahead(arena: &Arc<Arena>, landing: Arc<AtomicBool>) {
-    let bytes = arena.bytes();
-    let arena = Arc::downgrade(arena);
-    let populate = move || {
-        let mut at = 0;
-        while at < bytes && !landing.load(Relaxed) {
-            let end = bytes.min(at + POPULATE_BYTES);
-            if !arena.upgrade().is_some_and(|arena| arena.populate(at..end)) {
-                return;
-            }
-            at = end;
-        }
-    };
-    // Without the thread, all pages fault in as they are written.
-    drop(thread::Builder::new().name("populate".into()).spawn(populate));
-}
-
 /// What the tasks that fetch share.
-struct Fetching {
+struct Fetching<L: Landing> {
     reader: Reader,
-    objects: Vec<Object>,
+    /// With each object, the file that it is, if it is one.
+    objects: Vec<(Object, Option<Arc<LocalFile>>)>,
     priority: Priority,
     names: Vec<Arc<str>>,
-    jobs: Mutex<VecDeque<Job>>,
-    /// Set when the first byte of all lands.
-    landing: Arc<AtomicBool>,
+    jobs: Mutex<VecDeque<Job<L::Memory>>>,
+    landing: Arc<L>,
     timeline: Timeline,
 }
 
-impl Fetching {
+impl<L: Landing> Fetching<L> {
     /// Carries out all jobs: as many tasks as may be in flight, each with the next job in the plan's order. A failure is
     /// sent on, and ends the rest when the receiver is dropped.
-    async fn run(self, sender: Sender<Result<Arrival, Error>>) {
+    async fn run(self, sender: Sender<Result<Arrival<L>, Error>>) {
         let shared = Arc::new(self);
         let mut tasks = JoinSet::new();
         for _ in 0..shared.reader.in_flight(shared.priority) {
@@ -196,55 +186,88 @@ impl Fetching {
     }
 
     /// Carries out jobs until there is none left; says whether all of its own landed. After a failure no more are begun.
-    async fn work(&self, sender: &Sender<Result<Arrival, Error>>) -> bool {
+    async fn work(&self, sender: &Sender<Result<Arrival<L>, Error>>) -> bool {
         let mut landed = true;
-        loop {
-            let turn = self.reader.turn(self.priority).await;
-            let Some(Job { fetch, regions }) = self.next_job() else { return landed };
-            let (object, stage) = (&self.objects[fetch.shard], &self.names[fetch.stage]);
-            let places = Places::new(&fetch.places, regions, Arc::clone(&self.landing));
-            let range = fetch.range.clone();
-            let filled = self.reader.fetch(turn, object, range, stage, places).await;
-            if filled.is_err() {
+        while let Some(arrival) = self.next_arrival(sender).await {
+            if arrival.is_err() {
                 landed = false;
                 self.jobs.lock().expect("no holder panics").clear();
             }
-            let arrival = filled.map(|filled| arrival(&fetch, filled, self.timeline.now()));
             // Nobody listens any more: the load was given up.
-            let _ = sender.send(arrival.map_err(Error::from));
+            let _ = sender.send(arrival);
+        }
+        landed
+    }
+
+    /// The next job, done; nothing where there is none left. A job is taken when it can be begun: the next in the plan's
+    /// order is always the next to begin.
+    async fn next_arrival(
+        &self,
+        sender: &Sender<Result<Arrival<L>, Error>>,
+    ) -> Option<Result<Arrival<L>, Error>> {
+        let turn = self.reader.turn(self.priority).await;
+        if self.jobs.lock().expect("no holder panics").is_empty() {
+            return None;
+        }
+        let room = match self.landing.room().await {
+            Ok(room) => room,
+            Err(error) => return Some(Err(error)),
+        };
+        let Job { fetch, regions } = self.jobs.lock().expect("no holder panics").pop_front()?;
+        let sink = self.landing.sink(&fetch, regions, room);
+        let landed = self.receive(turn, &fetch, sink).await.and_then(|sink| {
+            let sender = sender.clone();
+            let failed = move |error| drop(sender.send(Err(error)));
+            self.landing.land(&fetch, sink, failed)
+        });
+        Some(landed.map(|landed| Arrival {
+            stage: fetch.stage,
+            tensors: fetch.places.iter().map(|place| place.tensor).collect(),
+            landed,
+            at: self.timeline.now(),
+        }))
+    }
+
+    async fn receive(&self, turn: Turn, fetch: &Fetch, sink: L::Sink) -> Result<L::Sink, Error> {
+        let ((object, file), stage) = (&self.objects[fetch.shard], &self.names[fetch.stage]);
+        match file {
+            Some(file) => file.read(fetch.range.clone(), stage, sink).await,
+            None => Ok(self.reader.fetch(turn, object, fetch.range.clone(), stage, sink).await?),
         }
     }
-
-    fn next_job(&self) -> Option<Job> {
-        self.jobs.lock().expect("no holder panics").pop_front()
-    }
-}
-
-fn arrival(fetch: &Fetch, filled: Places, at: At) -> Arrival {
-    let tensors = fetch.places.iter().map(|place| place.tensor);
-    Arrival { stage: fetch.stage, regions: tensors.zip(filled.into_regions()).collect(), at }
 }
 
 /// All regions of a stage to its tensors.
-fn assemble(stage: StagePlan, arrived: Vec<Arrival>) -> Result<Layer, Error> {
-    let mut regions: Vec<Vec<Region>> = stage.tensors.iter().map(|_| Vec::new()).collect();
-    for (tensor, region) in arrived.into_iter().flat_map(|arrival| arrival.regions) {
-        regions[tensor].push(region);
+fn assemble<L: Landing>(
+    landing: &L,
+    stage: StagePlan,
+    arrived: Vec<Arrival<L>>,
+) -> Result<Layer<L::Tensor>, Error> {
+    let mut regions: Vec<Vec<_>> = stage.tensors.iter().map(|_| Vec::new()).collect();
+    let mut filled = Vec::with_capacity(arrived.len());
+    for Arrival { tensors, landed, .. } in arrived {
+        for (tensor, region) in tensors.into_iter().zip(landed.regions) {
+            regions[tensor].push(region);
+        }
+        filled.push(landed.filled);
     }
+    landing.admit(filled)?;
     let tensors = stage.tensors.into_iter().zip(regions);
-    let tensors = tensors.map(|(placed, regions)| tensor(placed, regions));
+    let tensors = tensors.map(|(placed, regions)| tensor::<L>(placed, regions));
     Ok(Layer { stage: stage.name, tensors: tensors.collect::<Result<_, _>>()? })
 }
 
-fn tensor(placed: Placed, mut regions: Vec<Region>) -> Result<(String, Tensor), Error> {
+fn tensor<L: Landing>(
+    placed: Placed,
+    mut regions: Vec<Region<L::Memory>>,
+) -> Result<(String, L::Tensor), Error> {
     regions.sort_by_key(|region| region.range().start);
     let dtype = device_dtype(placed.dtype);
     let size = |size: &u64| usize::try_from(*size).expect("the tensor is in memory");
     let shape = placed.shape.iter().map(size).collect();
-    let tensor = Tensor::from_region(Region::join(regions)?, dtype, shape)?;
-    Ok((placed.name, tensor))
+    Ok((placed.name, L::tensor(Region::join(regions)?, dtype, shape)?))
 }
 
-fn stage_label(layer: &Result<Layer, Error>) -> String {
+fn stage_label<T>(layer: &Result<Layer<T>, Error>) -> String {
     layer.as_ref().map_or_else(|_| "failed".into(), |layer| layer.stage.clone())
 }

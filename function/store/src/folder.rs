@@ -112,6 +112,10 @@ impl Store for Folder {
         Ok(self.chunks(self.open_same(object)?, object, range))
     }
 
+    fn file(&self, object: &Object) -> Result<Option<File>, Error> {
+        self.open_same(object).map(Some)
+    }
+
     fn map(&self, object: &Object) -> Result<Option<Bytes>, Error> {
         Ok(Some(Bytes::from_owner(
             map_file(&self.open_same(object)?)

@@ -6,6 +6,7 @@
 //! with it, the next one runs on another. A range that is far behind its peers (see `hedge`) is asked for a second time
 //! beside the first, and the faster of the two wins; the head of an object whose first byte is late is so too.
 
+use std::fs::File;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -78,6 +79,11 @@ impl Reader {
     #[must_use]
     pub fn landed_bytes(&self) -> u64 {
         self.shared.wire.landed.load(Relaxed)
+    }
+
+    /// The object as a file of this machine, where the store has it as one.
+    pub fn file(&self, object: &Object) -> Result<Option<File>, Error> {
+        self.shared.wire.store.file(object)
     }
 
     /// The object as memory backed by the page cache, where the store has it.

@@ -1,5 +1,6 @@
 //! The trait that every store implements: single attempts, nothing retried.
 
+use std::fs::File;
 use std::future::poll_fn;
 use std::ops::Range;
 use std::task::{Context, Poll, ready};
@@ -50,6 +51,12 @@ pub trait Store: Send + Sync + 'static {
 
     /// `range` (not empty, within the size) of exactly the version that `object` names; [`Error::Changed`] if that is gone.
     async fn read(&self, object: &Object, range: Range<u64>) -> Result<Box<dyn Body>, Error>;
+
+    /// The object as a file of this machine, where it is one.
+    fn file(&self, object: &Object) -> Result<Option<File>, Error> {
+        let _ = object;
+        Ok(None)
+    }
 
     /// The whole object as memory that the page cache backs, where that is possible: then it need not be read at all.
     fn map(&self, object: &Object) -> Result<Option<Bytes>, Error> {

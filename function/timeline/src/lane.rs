@@ -12,13 +12,15 @@ pub enum Lane {
     Network,
     /// Bytes are checked or parsed: headers, plan, tokenizer, checksums.
     Verify,
+    /// Bytes go from this machine's memory to the device's.
+    Copy,
     /// The model computes.
     Compute,
 }
 
 impl Lane {
     /// All lanes, in the order in which they are drawn.
-    pub const ALL: [Self; 4] = [Self::Boot, Self::Network, Self::Verify, Self::Compute];
+    pub const ALL: [Self; 5] = [Self::Boot, Self::Network, Self::Verify, Self::Copy, Self::Compute];
 
     /// The lane in a word.
     #[must_use]
@@ -27,6 +29,7 @@ impl Lane {
             Self::Boot => "boot",
             Self::Network => "network",
             Self::Verify => "verify",
+            Self::Copy => "copy",
             Self::Compute => "compute",
         }
     }

@@ -276,6 +276,7 @@ const fn doing(lane: Lane) -> &'static str {
         Lane::Boot => "booting",
         Lane::Network => "connecting",
         Lane::Verify => "checking",
+        Lane::Copy => "copying",
         Lane::Compute => "computing",
     }
 }

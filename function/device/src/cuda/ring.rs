@@ -50,12 +50,26 @@ fn parts(bytes: usize) -> impl Iterator<Item = Range<usize>> {
     (0..bytes).step_by(part_bytes).map(move |at| at..bytes.min(at + part_bytes))
 }
 
+/// Copies that were queued.
+#[derive(Clone, Debug)]
+pub struct Sent<E> {
+    /// Of those of one ring, the last event is the one with the highest number.
+    pub number: u64,
+    /// When they are done, and all that were sent before.
+    pub event: Arc<E>,
+}
+
 /// Pinned slots, and the copies out of them. Dropping it waits for the copies in flight.
 pub struct Ring<P: Port> {
     port: Arc<P>,
     slots: Arc<Slots>,
     /// One sends at a time: the events are watched in the order in which they are due.
-    watch: Mutex<Watch<P::Event>>,
+    sending: Mutex<Sending<P::Event>>,
+}
+
+struct Sending<E> {
+    number: u64,
+    watch: Watch<E>,
 }
 
 impl<P: Port> Ring<P> {
@@ -70,8 +84,8 @@ impl<P: Port> Ring<P> {
         // SAFETY: the memory is this mapping's, which is unmapped after the registration is dropped: see `Slots`.
         let registration = unsafe { port.register(mapping.at(0), bytes)? };
         let slots = Slots::new(mapping, slot_bytes, registration);
-        let watch = Watch::start("ring").map_err(|source| Error::NoThread { source })?;
-        Ok(Self { port, slots, watch: Mutex::new(watch) })
+        let watch = Watch::start("ring")?;
+        Ok(Self { port, slots, sending: Mutex::new(Sending { number: 0, watch }) })
     }
 
     /// The device that it leads to.
@@ -97,8 +111,8 @@ impl<P: Port> Ring<P> {
         poll_fn(|context| self.slots.poll_take(context)).await
     }
 
-    /// Puts copies of parts of the slot to their regions behind all copies before, and says when they are done: the
-    /// event, for the device, and `told`, on the ring's thread, when the slot is free again.
+    /// Puts copies of parts of the slot to their regions behind all copies before, and says when they are done: by an
+    /// event, for the device, and by `told`, on the ring's thread, when the slot is free again.
     ///
     /// # Panics
     /// A part is not as long as its region, or reaches past what the slot was filled with.
@@ -107,14 +121,14 @@ impl<P: Port> Ring<P> {
         slot: Slot<Full>,
         parts: &[(Range<usize>, &Region<P::Memory>)],
         told: impl FnOnce(Result<(), Error>) + Send + 'static,
-    ) -> Result<Arc<P::Event>, Error> {
+    ) -> Result<Sent<P::Event>, Error> {
         let start = |(part, region): &(Range<usize>, &Region<P::Memory>)| {
             assert_eq!(part.len() as u64, region.len(), "bytes of a part and of its region");
             slot.part(part)
         };
         let starts: Vec<_> = parts.iter().map(start).collect();
         let arenas: Vec<_> = parts.iter().map(|(_, region)| Arc::clone(region.arena())).collect();
-        let watch = self.watch.lock().expect("no holder panics");
+        let mut sending = self.sending.lock().expect("no holder panics");
         // From here on the device may read it. Where a copy or the event fails it is dropped in flight, and stays.
         let slot = slot.depart();
         let queue = || {
@@ -127,17 +141,19 @@ impl<P: Port> Ring<P> {
         };
         let event = Arc::new(queue().inspect_err(|_| self.slots.break_off())?);
         let slots = Arc::clone(&self.slots);
-        watch.when(Arc::clone(&event), move |happened| {
-            match &happened {
-                Ok(()) => drop((slot.arrive(), arenas)),
-                Err(_) => {
-                    slots.break_off();
-                    mem::forget(arenas);
-                }
+        sending.watch.when(Arc::clone(&event), move |happened| match happened {
+            Ok(()) => {
+                drop((slot.arrive(), arenas));
+                told(Ok(()));
             }
-            told(happened);
+            Err(error) => {
+                mem::forget(arenas);
+                told(Err(error));
+                slots.break_off();
+            }
         });
-        Ok(event)
+        sending.number += 1;
+        Ok(Sent { number: sending.number, event })
     }
 }
 

@@ -63,7 +63,7 @@ impl Slot<Free> {
 
 impl Slot<Filling> {
     /// What is to be filled. It holds what the slot was last used for.
-    pub fn as_mut(&mut self) -> &mut [u8] {
+    pub fn memory(&mut self) -> &mut [u8] {
         let start = self.seat.start();
         // SAFETY: `fill` checked that the bytes are within the slot, which lies in a mapping that lives as long as the
         // seat, and is initialised (zero where it was never written). A seat is held once, and the device reads it in
@@ -266,7 +266,7 @@ mod tests {
         let full: Vec<_> = (1..=3_u8)
             .map(|value| {
                 let mut filling = take(&slots, &woken).unwrap().fill(64);
-                filling.as_mut().fill(value);
+                filling.memory().fill(value);
                 filling.full()
             })
             .collect();

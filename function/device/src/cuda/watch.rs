@@ -3,7 +3,6 @@
 //! Whoever computes or fetches waits for no event; this thread does little else. What it is to do must be short, and must
 //! not wait.
 
-use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
@@ -22,9 +21,11 @@ pub struct Watch<E> {
 
 impl<E: Event> Watch<E> {
     /// Starts the thread.
-    pub fn start(name: &str) -> io::Result<Self> {
+    pub fn start(name: &str) -> Result<Self, Error> {
         let (sender, awaited) = channel();
-        let thread = thread::Builder::new().name(name.into()).spawn(move || watch(&awaited))?;
+        let builder = thread::Builder::new().name(name.into());
+        let thread = builder.spawn(move || watch(&awaited));
+        let thread = thread.map_err(|source| Error::NoThread { source })?;
         Ok(Self { awaited: Some(sender), thread: Some(thread) })
     }
 

@@ -1,4 +1,5 @@
-//! The lanes over time, as one SVG: boot, network, verify, compute, and the throughput beneath.
+//! The lanes over time, as one SVG: boot, network, verify, copy (where there is a device to copy to), compute, and the
+//! throughput beneath.
 //!
 //! The network is drawn as its connections were used: ranges packed into slots, pale until the first
 //! byte. Where a stage's last byte arrives, a line leads down to the arithmetic on it.
@@ -21,6 +22,7 @@ pub(crate) fn chart(report: &Report) -> String {
     chart.labelled(Lane::Boot);
     chart.network();
     chart.labelled(Lane::Verify);
+    chart.copies();
     chart.compute();
     chart.throughput();
     chart.finish()
@@ -121,6 +123,21 @@ impl<'a> Chart<'a> {
             }
         }
         self.front += "</g>\n";
+    }
+
+    /// What is copied to a device, if anything is.
+    fn copies(&mut self) {
+        let spans: Vec<_> =
+            self.report.spans.iter().filter(|span| span.lane == Lane::Copy).collect();
+        if spans.is_empty() {
+            return;
+        }
+        let packing = pack(spans.iter().map(|span| (span.from_ms, span.to_ms)));
+        let slot_px = (COPIES_PX / packing.count as f64).clamp(SLOT_MIN_PX, SLOT_MAX_PX);
+        let top = self.lane(Lane::Copy.name(), "", packing.count as f64 * slot_px);
+        for (span, slot) in spans.into_iter().zip(packing.slots) {
+            self.bar(span, top + slot as f64 * slot_px, slot_px - gap_px(slot_px));
+        }
     }
 
     /// The arithmetic, and the lines that lead to it from the last byte of the same stage.
@@ -332,9 +349,12 @@ fn legend(report: &Report) -> String {
             entry(&format!("range {class} receive"), says);
         }
     }
-    for (lane, says) in
-        [(Lane::Boot, "booting"), (Lane::Verify, "checking, parsing"), (Lane::Compute, "computing")]
-    {
+    for (lane, says) in [
+        (Lane::Boot, "booting"),
+        (Lane::Verify, "checking, parsing"),
+        (Lane::Copy, "copying to the device"),
+        (Lane::Compute, "computing"),
+    ] {
         if report.spans.iter().any(|span| span.lane == lane) {
             entry(&format!("span {}", lane.name()), says);
         }
@@ -416,6 +436,8 @@ const NETWORK_PX: f64 = 260.0;
 /// but not below what can be pointed at.
 const SLOT_MIN_PX: f64 = 3.0;
 const SLOT_MAX_PX: f64 = 14.0;
+/// Copies are short, and half a ring of them may be queued at once.
+const COPIES_PX: f64 = 60.0;
 /// A lane's name and its note.
 const LANE_MIN_PX: f64 = 24.0;
 const LANE_PADDING_PX: f64 = 6.0;

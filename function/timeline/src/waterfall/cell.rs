@@ -37,6 +37,7 @@ impl Ink {
             Self::Wait | Self::Receive | Self::Work(Lane::Network) => "34",
             Self::Work(Lane::Boot) => "36",
             Self::Work(Lane::Verify) => "35",
+            Self::Work(Lane::Copy) => "32",
             Self::Work(Lane::Compute) => "33",
             Self::Strong => "1",
             Self::Faint => "2",
