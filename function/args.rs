@@ -9,6 +9,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use firstlight_device::{Isa, Team};
 use firstlight_timeline::Rate;
 
+use crate::size::Size;
+
 /// From nothing running to the first token, in about the time that the model's bytes need to cross the wire.
 #[derive(Debug, Parser)]
 #[command(name = "firstlight", version, max_term_width = 100, after_help = AFTER_HELP)]
@@ -174,6 +176,12 @@ pub(crate) struct MachineArgs {
     /// Threads that compute, and as many that fetch; default: the processors of this process's affinity and CPU quota
     #[arg(long, value_name = "N", env = "FIRSTLIGHT_THREADS")]
     pub(crate) threads: Option<NonZero<u16>>,
+    /// What computes: auto (the first GPU of the CUDA driver, where there are both, else the CPU), cpu, cuda or cuda:N
+    #[arg(long, value_name = "DEVICE", default_value = "auto", env = "FIRSTLIGHT_DEVICE")]
+    pub(crate) device: Wanted,
+    /// Pinned memory through which weights go to a GPU; ranges are at most a quarter of it
+    #[arg(long, value_name = "SIZE", default_value = "256MiB", env = "FIRSTLIGHT_RING")]
+    pub(crate) ring: Size,
     /// Instructions: auto (the fastest), portable, avx2, avx512, or avx512-bf16, which rounds activations to bf16
     #[arg(long, value_name = "NAME", default_value = "auto", env = "FIRSTLIGHT_ISA", value_parser = isa)]
     pub(crate) isa: Isa,
@@ -183,6 +191,55 @@ impl MachineArgs {
     pub(crate) fn threads(&self) -> NonZero<usize> {
         self.threads.map_or_else(Team::default_threads, NonZero::from)
     }
+}
+
+/// The processor that was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    Auto,
+    Cpu,
+    /// By its number among those that the driver shows; the first where none was given.
+    Cuda(usize),
+}
+
+impl Wanted {
+    /// The number of the GPU to look for, if one is to be looked for.
+    pub(crate) fn ordinal(self) -> Option<usize> {
+        match self {
+            Self::Auto => Some(0),
+            Self::Cpu => None,
+            Self::Cuda(ordinal) => Some(ordinal),
+        }
+    }
+
+    /// Why a GPU computes.
+    pub(crate) fn why_cuda(self) -> &'static str {
+        if self == Self::Auto { "there is a driver and a device" } else { "asked for" }
+    }
+}
+
+impl FromStr for Wanted {
+    type Err = WantedError;
+
+    fn from_str(text: &str) -> Result<Self, WantedError> {
+        let ordinal = |text: &str| match text.strip_prefix("cuda") {
+            Some("") => Some(0),
+            Some(number) => number.strip_prefix(':')?.parse().ok(),
+            None => None,
+        };
+        match text {
+            "auto" => Ok(Self::Auto),
+            "cpu" => Ok(Self::Cpu),
+            _ => ordinal(text).map(Self::Cuda).ok_or_else(|| WantedError { text: text.to_owned() }),
+        }
+    }
+}
+
+/// Why a text names no processor.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is not one of auto, cpu, cuda and cuda:N")]
+pub(crate) struct WantedError {
+    text: String,
 }
 
 fn isa(name: &str) -> Result<Isa, <Isa as FromStr>::Err> {
@@ -268,6 +325,9 @@ pub(crate) struct InspectArgs {
     /// List every range of the fetch plan
     #[arg(long, env = "FIRSTLIGHT_INSPECT_FETCHES")]
     pub(crate) fetches: bool,
+    /// What would compute: auto, cpu, cuda or cuda:N
+    #[arg(long, value_name = "DEVICE", default_value = "auto", env = "FIRSTLIGHT_DEVICE")]
+    pub(crate) device: Wanted,
     /// Links to predict the cold start for
     #[arg(
         long,
@@ -285,4 +345,20 @@ pub(crate) struct InspectArgs {
     pub(crate) first_byte_ms: u64,
     #[command(flatten)]
     pub(crate) store: StoreArgs,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_processor_is_named_in_one_of_four_ways() {
+        assert_eq!("auto".parse(), Ok(Wanted::Auto));
+        assert_eq!("cpu".parse(), Ok(Wanted::Cpu));
+        assert_eq!("cuda".parse(), Ok(Wanted::Cuda(0)));
+        assert_eq!("cuda:3".parse(), Ok(Wanted::Cuda(3)));
+        for wrong in ["", "gpu", "cuda:", "cuda3", "cuda:-1", "CPU"] {
+            assert!(wrong.parse::<Wanted>().is_err(), "{wrong}");
+        }
+    }
 }

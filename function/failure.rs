@@ -46,6 +46,8 @@ pub(crate) enum Failure {
          model, or more memory"
     )]
     Memory { needed_bytes: u64, available_bytes: u64 },
+    #[error("the thread that opens the GPU could not be started, or it ended early")]
+    NoCudaThread,
     #[error("a part of the start ended early: {0}")]
     Task(#[from] tokio::task::JoinError),
     #[cfg(feature = "demo")]

@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use crate::args::InspectArgs;
 use crate::failure::Failure;
+use crate::processor;
 use crate::start::{self, Known};
 
 /// Prints what `args.model` is.
@@ -44,6 +45,7 @@ pub(crate) fn inspect(args: &InspectArgs, timeline: &Timeline) -> Result<(), Fai
 #[derive(Serialize)]
 struct Inspection {
     location: String,
+    device: String,
     #[serde(serialize_with = "as_map")]
     model: Vec<(&'static str, String)>,
     weight_bytes: u64,
@@ -119,6 +121,7 @@ impl Inspection {
         let needed_bytes = start::needed_bytes(plan, order);
         Self {
             location: known.location.to_string(),
+            device: processor::foreseen(args.device),
             model: known.spec.summary(),
             weight_bytes: plan.weight_bytes(),
             kv_cache_bytes_per_position: known.spec.kv_bytes_per_position(),
@@ -144,6 +147,7 @@ impl Inspection {
             line(&mut out, &format!("  {key:<24} {value}"));
         }
         line(&mut out, &format!("  {:<24} {}", "weights", bytes(self.weight_bytes)));
+        line(&mut out, &format!("  {:<24} {}", "device", self.device));
         self.write_files(&mut out);
         self.write_plan(&mut out, args);
         self.write_predictions(&mut out, args);

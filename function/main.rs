@@ -2,7 +2,8 @@
 //!
 //! # Layout, in the order of the data
 //!
-//! - [`args`]: the command line and the environment, typed
+//! - [`args`]: the command line and the environment, typed; [`size`]: how much memory, as people write it
+//! - [`processor`]: what computes, chosen once
 //! - [`start`]: everything that a cold start does at once: store, heads, small files, tokenizer, plan, load
 //! - [`run`], [`inspect`], [`demo`]: the commands
 //! - [`prompt`], [`progress`], [`report`], [`log`]: what comes in from and goes out to whoever called
@@ -18,10 +19,12 @@ mod failure;
 mod inspect;
 mod log;
 mod memory;
+mod processor;
 mod progress;
 mod prompt;
 mod report;
 mod run;
+mod size;
 mod start;
 
 use std::process::ExitCode;

@@ -2,15 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::io::{ErrorKind, Write, stdout};
-use std::sync::Arc;
 
-use firstlight_device::{Cpu, Team, Tensor};
+use firstlight_device::Device;
 use firstlight_generate::{
     ChatTemplate, Flags, Generation, GenerationRequest, Message, Settings as Generating,
 };
 use firstlight_load::{Layer, Layers};
 use firstlight_model::{
-    DEFAULT_CHUNK_ROWS, Decoder, Group, PromptRows, Settings as Decoding, StageOrder,
+    DEFAULT_CHUNK_ROWS, Decoder, Group, PromptRows, Settings as Decoding, Spec, StageOrder,
 };
 use firstlight_plan::Plan;
 use firstlight_store::Priority;
@@ -19,8 +18,9 @@ use tokio::runtime::Runtime;
 
 use crate::args::{RunArgs, SamplingArgs};
 use crate::failure::Failure;
+use crate::processor::{Chosen, Opening, Processor, TensorOf};
 use crate::progress::Progress;
-use crate::start::{self, Begun, Texts};
+use crate::start::{self, Begun, Known, Ready, Texts};
 use crate::{memory, prompt, report};
 
 /// Starts the model, answers the prompt on standard output, and tells how it went.
@@ -30,8 +30,10 @@ pub(crate) fn run(args: &RunArgs, timeline: &Timeline) -> Result<(), Failure> {
         timeline.set_link(link.bytes_per_s());
     }
     let prompt = prompt::read(args.prompt.as_deref())?;
-    let runtime = start::runtime(args.machine.threads())?;
-    let answer = answer(args, &prompt, &runtime, timeline);
+    let threads = args.machine.threads();
+    let opening = Opening::begin(&args.machine, threads, &args.store, timeline);
+    let runtime = start::runtime(threads)?;
+    let answer = answer(args, &prompt, &runtime, opening, timeline);
     runtime.shutdown_background();
     describe_cost(timeline);
     let report = timeline.report();
@@ -54,41 +56,61 @@ fn answer(
     args: &RunArgs,
     prompt: &str,
     runtime: &Runtime,
+    opening: Opening,
     timeline: &Timeline,
 ) -> Result<(), Failure> {
-    let prompt_bytes = prompt.len() + args.system.as_ref().map_or(0, String::len);
-    let beginning = start::begin(&args.model, &args.store, prompt_bytes, timeline);
-    let mut begun = runtime.block_on(beginning)?;
-    let progress = Progress::follow(&begun.reader, begun.fetched_bytes);
-    let tokenizer = runtime.block_on(&mut begun.tokenizer)??;
-    let mut texts = runtime.block_on(&mut begun.texts)??;
-    if args.sampling.ignore_eos {
-        texts.generation.eos_token_id.clear();
-    }
-    let text = prompt_text(args, prompt, &texts)?;
-    let ids = tokenizer.encode(&text, !args.chat)?;
-    timeline.mark(Mark::PromptEncoded);
-    timeline.count(Counter::PromptTokens, ids.len() as u64);
-    let settings = Generating::merge(flags(&args.sampling), &texts.generation)?;
-    let context_length = begun.spec.max_position_embeddings;
-    let answer_tokens = settings.stop.max_tokens() as usize;
-    let request = GenerationRequest {
-        prompt_ids: &ids,
-        vocabulary_size: begun.spec.vocab_size,
-        context_length,
-        sampling: settings.sampling,
-        stop: settings.stop,
-    };
-    let generation = Generation::new(&tokenizer, request)?;
+    let reading = start::read(&args.model, &args.store, timeline);
+    let chosen = opening.chosen(timeline);
+    let (ready, chosen) = runtime.block_on(async { tokio::try_join!(reading, chosen) })?;
+    let start = Start { args, prompt, runtime, timeline, ready };
     let _guard = runtime.enter();
-    let answer = Answer {
-        rows: prompt_rows(&begun, &ids, timeline)?,
-        capacity: context_length.min(ids.len().saturating_add(answer_tokens)),
-        generation,
-        ids,
-    };
-    let team = Arc::new(Team::new(args.machine.threads()));
-    team.enter(|| answer.generate(begun, Cpu::with(args.machine.isa), progress, timeline))
+    match chosen {
+        Chosen::Cpu(cpu) => start.answer(cpu),
+        Chosen::Gpu(gpu) => start.answer(*gpu),
+    }
+}
+
+/// A start for which it is known what computes.
+struct Start<'a> {
+    args: &'a RunArgs,
+    prompt: &'a str,
+    runtime: &'a Runtime,
+    timeline: &'a Timeline,
+    ready: Ready,
+}
+
+impl Start<'_> {
+    fn answer<P: Processor>(self, processor: P) -> Result<(), Failure> {
+        let Self { args, prompt, runtime, timeline, ready } = self;
+        let Ready { known, tokenizer, texts } = ready;
+        let prompt_bytes = prompt.len() + args.system.as_ref().map_or(0, String::len);
+        let begun = start::stream(&processor, &known, &args.store, prompt_bytes, timeline)?;
+        let progress = Progress::follow(&known.reader, begun.fetched_bytes);
+        let tokenizer = runtime.block_on(tokenizer)??;
+        let mut texts = runtime.block_on(texts)??;
+        if args.sampling.ignore_eos {
+            texts.generation.eos_token_id.clear();
+        }
+        let text = prompt_text(args, prompt, &texts)?;
+        let ids = tokenizer.encode(&text, !args.chat)?;
+        timeline.mark(Mark::PromptEncoded);
+        timeline.count(Counter::PromptTokens, ids.len() as u64);
+        let settings = Generating::merge(flags(&args.sampling), &texts.generation)?;
+        let context_length = known.spec.max_position_embeddings;
+        let answer_tokens = settings.stop.max_tokens() as usize;
+        let request = GenerationRequest {
+            prompt_ids: &ids,
+            vocabulary_size: known.spec.vocab_size,
+            context_length,
+            sampling: settings.sampling,
+            stop: settings.stop,
+        };
+        let generation = Generation::new(&tokenizer, request)?;
+        let rows = prompt_rows(&processor, &known, &begun, &ids, timeline)?;
+        let capacity = context_length.min(ids.len().saturating_add(answer_tokens));
+        let answer = Answer { ids, rows, capacity, generation };
+        processor.compute(|device| answer.generate(known.spec, begun, device, progress, timeline))
+    }
 }
 
 /// The prompt as the model reads it.
@@ -104,41 +126,43 @@ fn prompt_text(args: &RunArgs, prompt: &str, texts: &Texts) -> Result<String, Fa
 }
 
 /// The embedding rows of the prompt's tokens, where the table comes last.
-fn prompt_rows(
-    begun: &Begun,
+fn prompt_rows<P: Processor>(
+    processor: &P,
+    known: &Known,
+    begun: &Begun<TensorOf<P>>,
     ids: &[u32],
     timeline: &Timeline,
-) -> Result<Option<PromptRows<Tensor>>, Failure> {
+) -> Result<Option<PromptRows<TensorOf<P>>>, Failure> {
     if begun.order == StageOrder::EmbeddingFirst {
         return Ok(None);
     }
-    let name = begun.spec.embedding_name();
-    let shape = start::shape(&begun.spec.embedding_shape());
+    let Known { reader, spec, checkpoint, .. } = known;
+    let name = spec.embedding_name();
+    let shape = start::shape(&spec.embedding_shape());
     let distinct: Vec<u32> = ids.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
-    let manifest = &begun.checkpoint.manifest;
-    let plan = Plan::rows(manifest, name, &shape, &distinct, &begun.plan_limits)?;
-    let mut layers =
-        Layers::start(&begun.reader, &begun.checkpoint, plan, Priority::Urgent, timeline)?;
+    let plan = Plan::rows(&checkpoint.manifest, name, &shape, &distinct, &begun.plan_limits)?;
+    let mut layers = Layers::start(reader, checkpoint, plan, Priority::Urgent, timeline)?;
     let mut layer = layers.next().expect("a plan of rows has one stage")?;
     let table = layer.tensors.remove(name).expect("the stage's only tensor");
-    Ok(Some(PromptRows { table, ids: distinct }))
+    Ok(Some(PromptRows { table: processor.tensor(table)?, ids: distinct }))
 }
 
 /// An answer that is about to be given.
-struct Answer {
+struct Answer<T> {
     ids: Vec<u32>,
-    rows: Option<PromptRows<Tensor>>,
+    rows: Option<PromptRows<T>>,
     /// Positions of the prompt and the longest answer.
     capacity: usize,
     generation: Generation,
 }
 
-impl Answer {
+impl<T> Answer<T> {
     /// The first pass, which pulls the layers as they arrive, and then token by token.
-    fn generate(
+    fn generate<D: Device<Tensor = T>>(
         mut self,
-        begun: Begun,
-        device: Cpu,
+        spec: Spec,
+        begun: Begun<T>,
+        device: D,
         progress: Progress,
         timeline: &Timeline,
     ) -> Result<(), Failure> {
@@ -149,7 +173,7 @@ impl Answer {
             chunk_rows: DEFAULT_CHUNK_ROWS,
         };
         let groups = begun.layers.map(|layer| layer.map(group));
-        let mut decoder = Decoder::new(device, begun.spec, settings, groups)?;
+        let mut decoder = Decoder::new(device, spec, settings, groups)?;
         if let Some(rows) = self.rows {
             decoder.give_rows(rows);
         }
@@ -171,7 +195,7 @@ impl Answer {
     }
 }
 
-fn group(layer: Layer) -> Group<Tensor> {
+fn group<T>(layer: Layer<T>) -> Group<T> {
     Group { stage: layer.stage, tensors: layer.tensors }
 }
 

@@ -2,8 +2,8 @@
 //!
 //! config.json is asked for before anything else is begun, then the heads of the shards and the other small files; the
 //! connections that the ranges will use are opened behind those requests, and the tokenizer is parsed on a thread of its
-//! own while they are answered. As soon as config.json and the heads are there the plan is made, and the weights begin
-//! to stream: they do not wait for the tokenizer.
+//! own while they are answered. As soon as config.json and the heads are there, and it is known what computes, the plan is
+//! made, and the weights begin to stream: they do not wait for the tokenizer.
 
 use std::num::NonZero;
 use std::time::Duration;
@@ -12,9 +12,7 @@ use firstlight_generate::{GenerationConfig, Tokenizer};
 use firstlight_load::{Checkpoint, Layers, SUPPORTED};
 use firstlight_model::{MAX_CONFIG_BYTES, Spec, StageOrder};
 use firstlight_plan::{Limits as PlanLimits, Plan, Stage, Want};
-use firstlight_store::{
-    Error as StoreError, Limits, Location, Priority, Reader, Settings, connect,
-};
+use firstlight_store::{Error as StoreError, Limits, Location, Reader, Settings, connect};
 use firstlight_timeline::{Counter, Lane, Mark, Timeline};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
@@ -22,7 +20,7 @@ use tokio::time::sleep;
 
 use crate::args::StoreArgs;
 use crate::failure::Failure;
-use crate::memory;
+use crate::processor::{Processor, Source, TensorOf};
 
 /// The largest tokenizer.json of published models has 34 MB.
 const TOKENIZER_LIMIT_BYTES: u64 = 128 << 20;
@@ -38,18 +36,20 @@ const FIRST_REQUESTS: usize = 7;
 /// near server for 1.2 of its 5.5 ms; a far server's first answer, and with it the plan, takes ten times as long as this.
 const WARM_AFTER: Duration = Duration::from_millis(2);
 
-/// A model that is being loaded.
-pub(crate) struct Begun {
-    pub(crate) reader: Reader,
-    pub(crate) spec: Spec,
-    pub(crate) order: StageOrder,
-    pub(crate) checkpoint: Checkpoint,
-    pub(crate) plan_limits: PlanLimits,
-    /// What the ranges of the weights bring; nothing where they are mapped.
-    pub(crate) fetched_bytes: Option<u64>,
-    pub(crate) layers: Layers,
+/// A model that can be planned.
+pub(crate) struct Ready {
+    pub(crate) known: Known,
     pub(crate) tokenizer: JoinHandle<Result<Tokenizer, Failure>>,
     pub(crate) texts: JoinHandle<Result<Texts, Failure>>,
+}
+
+/// Weights that are being loaded.
+pub(crate) struct Begun<T> {
+    pub(crate) order: StageOrder,
+    pub(crate) plan_limits: PlanLimits,
+    /// What the ranges of the weights bring; nothing where they are files of this machine.
+    pub(crate) fetched_bytes: Option<u64>,
+    pub(crate) layers: Layers<T>,
 }
 
 /// The small files that say how to speak to the model.
@@ -75,13 +75,12 @@ pub(crate) fn runtime(threads: NonZero<usize>) -> Result<Runtime, Failure> {
     runtime.map_err(Failure::io("starting the I/O threads"))
 }
 
-/// Begins to load the model for a prompt of `prompt_bytes`. Comes back when the weights are streaming.
-pub(crate) async fn begin(
+/// Reads what a plan needs, and begins to read the rest.
+pub(crate) async fn read(
     model: &str,
     args: &StoreArgs,
-    prompt_bytes: usize,
     timeline: &Timeline,
-) -> Result<Begun, Failure> {
+) -> Result<Ready, Failure> {
     timeline.mark(Mark::RuntimeUp);
     let (location, reader) = open_store(model, args, timeline).await?;
     let connections = warm_connections(&location, args);
@@ -89,32 +88,32 @@ pub(crate) async fn begin(
     let behind = async { read_the_rest(reader.clone(), connections, timeline.clone()) };
     let model = read_model(location, reader.clone(), timeline);
     let (known, (tokenizer, extras)) = tokio::join!(biased; model, behind);
-    let Known { reader, location, config, spec, checkpoint } = known?;
+    let known = known?;
+    let config = known.config.clone();
     let texts = tokio::spawn(async move { texts(extras, &config).await });
-    let order = order(&location, &spec, &checkpoint, prompt_bytes);
-    let plan_limits = plan_limits(args);
+    Ok(Ready { known, tokenizer, texts })
+}
+
+/// Begins to load the weights for a prompt of `prompt_bytes`, by tasks of the current runtime.
+pub(crate) fn stream<P: Processor>(
+    processor: &P,
+    known: &Known,
+    args: &StoreArgs,
+    prompt_bytes: usize,
+    timeline: &Timeline,
+) -> Result<Begun<TensorOf<P>>, Failure> {
+    let Known { reader, location, spec, checkpoint, .. } = known;
+    let order = order(location, spec, checkpoint, prompt_bytes);
+    let plan_limits = processor.plan_limits(plan_limits(args));
     let planning = timeline.span(Lane::Verify, "plan");
-    let plan = Plan::new(&checkpoint.manifest, &stages(&spec, order), &plan_limits)?;
+    let plan = Plan::new(&checkpoint.manifest, &stages(spec, order), &plan_limits)?;
     planning.end();
     timeline.mark(Mark::Planned);
     timeline.count(Counter::WeightBytes, needed_bytes(&plan, order));
     let remote = !matches!(location, Location::Folder { .. });
-    if remote {
-        check_memory(plan.arena_bytes)?;
-    }
     let fetched_bytes = remote.then(|| plan.fetched_bytes());
-    let layers = Layers::start(&reader, &checkpoint, plan, Priority::Weights, timeline)?;
-    Ok(Begun {
-        reader,
-        spec,
-        order,
-        checkpoint,
-        plan_limits,
-        fetched_bytes,
-        layers,
-        tokenizer,
-        texts,
-    })
+    let layers = processor.layers(&Source { location, reader, checkpoint }, plan, timeline)?;
+    Ok(Begun { order, plan_limits, fetched_bytes, layers })
 }
 
 /// Reads what says what a model is: config.json and the heads of its shards.
@@ -216,7 +215,6 @@ async fn read_model(
         .map_err(|source| Failure::Config { location: reader.locate("config.json"), source })?;
     timeline.mark(Mark::ConfigRead);
     timeline.describe("architecture", spec.architecture);
-    timeline.describe("device", "cpu");
     let checkpoint = heads?;
     Ok(Known { reader, location, config, spec, checkpoint })
 }
@@ -293,15 +291,6 @@ async fn texts(
     let [generation, tokenizer_config, chat_template] = extras.await??;
     let generation = GenerationConfig::parse(generation.as_deref(), config)?;
     Ok(Texts { generation, tokenizer_config, chat_template })
-}
-
-fn check_memory(needed_bytes: u64) -> Result<(), Failure> {
-    match memory::available_bytes() {
-        Some(available_bytes) if available_bytes < needed_bytes => {
-            Err(Failure::Memory { needed_bytes, available_bytes })
-        }
-        _ => Ok(()),
-    }
 }
 
 fn settings(args: &StoreArgs) -> Settings {

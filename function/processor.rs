@@ -1,0 +1,307 @@
+//! What computes: chosen once, before any weight is fetched.
+//!
+//! `auto` is a GPU where there is a driver and a device that can be used, and the CPU everywhere else. The driver needs
+//! a tenth of a second and more to initialise a device: it begins on a thread of its own when the process does, while
+//! other threads touch the memory of the pinned ring. Where the CPU was asked for, nothing of CUDA is even looked for;
+//! and for `auto` neither where the kernel shows no device of its makers: looking for the library in all its places takes
+//! a hundred system calls, that for the devices three.
+
+use std::num::NonZero;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+
+use firstlight_device::cuda::{ALIGN_BYTES, Context, Cuda, Ring, RingMemory, Streams};
+use firstlight_device::{self as device, Device, Error as DeviceError, Team, Tensor};
+use firstlight_load::{Checkpoint, Layers};
+use firstlight_plan::{Limits as PlanLimits, Plan};
+use firstlight_store::{Location, Priority, Reader};
+use firstlight_timeline::{Lane, Timeline};
+use tokio::sync::oneshot;
+
+use crate::args::{MachineArgs, StoreArgs, Wanted};
+use crate::failure::Failure;
+use crate::memory;
+
+/// The tensors of a processor.
+pub(crate) type TensorOf<P> = <<P as Processor>::Device as Device>::Tensor;
+
+/// What holds the weights and computes.
+pub(crate) trait Processor {
+    /// The operations.
+    type Device: Device;
+
+    /// `limits` as this processor needs them.
+    fn plan_limits(&self, limits: PlanLimits) -> PlanLimits;
+
+    /// Begins to load `plan`, if there is memory for it.
+    fn layers(
+        &self,
+        from: &Source<'_>,
+        plan: Plan,
+        timeline: &Timeline,
+    ) -> Result<Layers<TensorOf<Self>>, Failure>;
+
+    /// A tensor of this machine's memory as one of the processor's.
+    fn tensor(&self, tensor: Tensor) -> Result<TensorOf<Self>, Failure>;
+
+    /// Has `work` done with the operations at hand.
+    fn compute<R>(self, work: impl FnOnce(Self::Device) -> R) -> R;
+}
+
+/// Where a plan's bytes are.
+pub(crate) struct Source<'a> {
+    pub(crate) location: &'a Location,
+    pub(crate) reader: &'a Reader,
+    pub(crate) checkpoint: &'a Checkpoint,
+}
+
+/// The processor that runs this program.
+pub(crate) struct Cpu {
+    device: device::Cpu,
+    threads: NonZero<usize>,
+}
+
+impl Processor for Cpu {
+    type Device = device::Cpu;
+
+    fn plan_limits(&self, limits: PlanLimits) -> PlanLimits {
+        limits
+    }
+
+    fn layers(
+        &self,
+        from: &Source<'_>,
+        plan: Plan,
+        timeline: &Timeline,
+    ) -> Result<Layers, Failure> {
+        // What is mapped needs none.
+        if !matches!(from.location, Location::Folder { .. }) {
+            check_memory(plan.arena_bytes)?;
+        }
+        let Source { reader, checkpoint, .. } = from;
+        Ok(Layers::start(reader, checkpoint, plan, Priority::Weights, timeline)?)
+    }
+
+    fn tensor(&self, tensor: Tensor) -> Result<Tensor, Failure> {
+        Ok(tensor)
+    }
+
+    fn compute<R>(self, work: impl FnOnce(device::Cpu) -> R) -> R {
+        Arc::new(Team::new(self.threads)).enter(|| work(self.device))
+    }
+}
+
+fn check_memory(needed_bytes: u64) -> Result<(), Failure> {
+    match memory::available_bytes() {
+        Some(available_bytes) if available_bytes < needed_bytes => {
+            Err(Failure::Memory { needed_bytes, available_bytes })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A GPU, and the way to it.
+pub(crate) struct Gpu {
+    device: Cuda,
+    ring: Arc<Ring<Streams>>,
+}
+
+impl Processor for Gpu {
+    type Device = Cuda;
+
+    fn plan_limits(&self, limits: PlanLimits) -> PlanLimits {
+        let range_bytes = self.ring.slot_bytes() as u64;
+        PlanLimits { range_bytes, align_bytes: ALIGN_BYTES, ..limits }
+    }
+
+    fn layers(
+        &self,
+        from: &Source<'_>,
+        plan: Plan,
+        timeline: &Timeline,
+    ) -> Result<Layers<TensorOf<Self>>, Failure> {
+        let Source { reader, checkpoint, .. } = from;
+        Ok(Layers::through(&self.ring, reader, checkpoint, plan, timeline)?)
+    }
+
+    fn tensor(&self, tensor: Tensor) -> Result<TensorOf<Self>, Failure> {
+        Ok(self.device.upload(&tensor)?)
+    }
+
+    fn compute<R>(self, work: impl FnOnce(Cuda) -> R) -> R {
+        work(self.device)
+    }
+}
+
+/// What was chosen.
+pub(crate) enum Chosen {
+    Cpu(Cpu),
+    Gpu(Box<Gpu>),
+}
+
+/// A choice that is being made.
+pub(crate) struct Opening {
+    wanted: Wanted,
+    /// Where no GPU is chosen.
+    cpu: Cpu,
+    /// Where one is looked for.
+    gpu: Option<oneshot::Receiver<Result<Gpu, DeviceError>>>,
+}
+
+impl Opening {
+    /// Begins to open what `machine` asks for.
+    pub(crate) fn begin(
+        machine: &MachineArgs,
+        threads: NonZero<usize>,
+        store: &StoreArgs,
+        timeline: &Timeline,
+    ) -> Self {
+        let looked_for = machine.device.ordinal().filter(|_| is_worth_a_look(machine.device));
+        let gpu = looked_for.map(|ordinal| {
+            let (sender, opened) = oneshot::channel();
+            let limits = RingLimits::new(machine.ring.bytes, store.range_mib << 20);
+            let timeline = timeline.clone();
+            let open = move || drop(sender.send(open(ordinal, limits, &timeline)));
+            // Without the thread the sender is dropped.
+            drop(thread::Builder::new().name("cuda".into()).spawn(open));
+            opened
+        });
+        let cpu = Cpu { device: device::Cpu::with(machine.isa), threads };
+        Self { wanted: machine.device, cpu, gpu }
+    }
+
+    /// What was chosen, which is told to `timeline` with the reason.
+    pub(crate) async fn chosen(self, timeline: &Timeline) -> Result<Chosen, Failure> {
+        let Self { wanted, cpu, gpu } = self;
+        let describe = |device: &str, why: &str| {
+            timeline.describe("device", device);
+            timeline.describe("device_why", why);
+        };
+        let Some(gpu) = gpu else {
+            describe("cpu", if wanted == Wanted::Cpu { "asked for" } else { NO_DEVICE_FILE });
+            return Ok(Chosen::Cpu(cpu));
+        };
+        match gpu.await.map_err(|_| Failure::NoCudaThread)? {
+            Ok(gpu) => {
+                describe(gpu.device.context().name(), wanted.why_cuda());
+                Ok(Chosen::Gpu(Box::new(gpu)))
+            }
+            Err(error) if wanted == Wanted::Auto && leaves_the_cpu(&error) => {
+                let why = reason(&error);
+                if !matches!(error, DeviceError::NoDriver | DeviceError::NoDevice) {
+                    tracing::warn!("the CPU computes: {why}");
+                }
+                describe("cpu", &why);
+                Ok(Chosen::Cpu(cpu))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// What would be chosen for `wanted`, and why. No device is initialised.
+pub(crate) fn foreseen(wanted: Wanted) -> String {
+    if wanted == Wanted::Cpu {
+        return "cpu: asked for".to_owned();
+    }
+    if !is_worth_a_look(wanted) {
+        return format!("cpu: {NO_DEVICE_FILE}");
+    }
+    match (Cuda::probe(), wanted) {
+        (Ok(probe), _) => {
+            let (ordinal, why) = (wanted.ordinal().unwrap_or(0), wanted.why_cuda());
+            format!("cuda:{ordinal} of {}, CUDA {}: {why}", probe.devices, probe.version)
+        }
+        (Err(error), Wanted::Auto) => format!("cpu: {}", reason(&error)),
+        (Err(error), _) => format!("none: {}", reason(&error)),
+    }
+}
+
+/// Whether there may be a GPU, as far as the kernel shows; always, where one was asked for.
+fn is_worth_a_look(wanted: Wanted) -> bool {
+    wanted != Wanted::Auto || DEVICE_FILES.iter().any(|path| Path::new(path).exists())
+}
+
+/// Whether a failure to open a GPU means that there is none that can be used. One that is full can be.
+fn leaves_the_cpu(error: &DeviceError) -> bool {
+    !matches!(error, DeviceError::OutOfDeviceMemory { .. })
+}
+
+/// What an error says, without its hint.
+fn reason(error: &DeviceError) -> String {
+    error.to_string().lines().next().unwrap_or_default().to_owned()
+}
+
+/// How a ring is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct RingLimits {
+    bytes: usize,
+    slot_bytes: usize,
+}
+
+impl RingLimits {
+    /// A slot holds the longest range, and there are enough of them to fill some while others are copied.
+    fn new(ring_bytes: u64, range_bytes: u64) -> Self {
+        let in_memory = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+        let most =
+            (ring_bytes / SLOTS_MIN / SLOT_ALIGN_BYTES * SLOT_ALIGN_BYTES).max(SLOT_ALIGN_BYTES);
+        let slot_bytes = range_bytes.min(most);
+        Self { bytes: in_memory(ring_bytes.max(slot_bytes)), slot_bytes: in_memory(slot_bytes) }
+    }
+}
+
+fn open(ordinal: usize, limits: RingLimits, timeline: &Timeline) -> Result<Gpu, DeviceError> {
+    let span = |name| timeline.span(Lane::Boot, name);
+    let driver = span("driver");
+    Cuda::probe()?;
+    driver.end();
+    let (context, memory) = thread::scope(|scope| {
+        let touching = scope.spawn(|| {
+            let _span = span("ring touched");
+            RingMemory::touched(limits.bytes)
+        });
+        let opening = span("context");
+        let context = Context::open(ordinal);
+        opening.end();
+        (context, touching.join().expect("touching memory does not panic"))
+    });
+    let (context, memory) = (context?, memory?);
+    let kernels = span("kernels");
+    let device = Cuda::new(context)?;
+    kernels.end();
+    let pinning = span("ring pinned");
+    let ring = Ring::new(Arc::new(device.streams()), memory, limits.slot_bytes)?;
+    pinning.end();
+    Ok(Gpu { device, ring: Arc::new(ring) })
+}
+
+/// Of NVIDIA's driver, on Linux, Windows' Linux and the Jetsons; a container that may use a GPU has them too.
+const DEVICE_FILES: [&str; 3] = ["/dev/nvidiactl", "/dev/dxg", "/dev/nvmap"];
+const NO_DEVICE_FILE: &str = "there is no device of an NVIDIA driver";
+
+/// One is filled while another is copied, and as many again so that neither waits for the other.
+const SLOTS_MIN: u64 = 4;
+/// A page, which is what is pinned.
+const SLOT_ALIGN_BYTES: u64 = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_holds_the_longest_range_and_a_small_ring_shortens_it() {
+        let limits = |ring: u64, range| RingLimits::new(ring, range);
+        assert_eq!(
+            limits(256 << 20, 8 << 20),
+            RingLimits { bytes: 256 << 20, slot_bytes: 8 << 20 }
+        );
+        assert_eq!(limits(8 << 20, 8 << 20), RingLimits { bytes: 8 << 20, slot_bytes: 2 << 20 });
+        assert_eq!(limits(1, 8 << 20), RingLimits { bytes: 4096, slot_bytes: 4096 });
+    }
+
+    #[test]
+    fn the_cpu_is_foreseen_where_it_is_asked_for() {
+        assert_eq!(foreseen(Wanted::Cpu), "cpu: asked for");
+    }
+}
