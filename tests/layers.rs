@@ -17,7 +17,7 @@ const ARROWS: &[(&str, &[&str], &[&str])] = &[
     (
         "firstlight",
         &["bucket", "device", "generate", "load", "model", "plan", "store", "timeline"],
-        &["bucket", "kernels"],
+        &["bucket", "kernels", "stand-in"],
     ),
     ("generate", &[], &[]),
     ("kernels", &[], &[]),

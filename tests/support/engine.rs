@@ -23,18 +23,38 @@ pub(crate) struct Load {
     pub(crate) timeline: Timeline,
 }
 
+/// A model whose weights can be asked for.
+pub(crate) struct Planned {
+    pub(crate) reader: Reader,
+    pub(crate) checkpoint: Checkpoint,
+    pub(crate) spec: Spec,
+    pub(crate) plan: Plan,
+    pub(crate) timeline: Timeline,
+}
+
 /// Begins to load the model in `store`.
 pub(crate) async fn load(store: impl Store, order: StageOrder) -> Load {
+    let Planned { reader, checkpoint, spec, plan, timeline } =
+        planned(store, order, &PlanLimits::new(SUPPORTED)).await;
+    let layers = Layers::start(&reader, &checkpoint, plan, Priority::Weights, &timeline);
+    let layers = layers.expect("there is memory");
+    Load { reader, checkpoint, spec, layers, timeline }
+}
+
+/// Reads what says what the model in `store` is, and plans its load.
+pub(crate) async fn planned(
+    store: impl Store,
+    order: StageOrder,
+    plan_limits: &PlanLimits,
+) -> Planned {
     let timeline = Timeline::start(None);
     let limits = Limits { hedge_share: 0.0, stall: Duration::from_mins(5), ..Limits::default() };
     let reader = Reader::new(Arc::new(store), limits, timeline.clone());
     let config = reader.whole("config.json", 1 << 20).await.expect("it is there");
     let spec = Spec::parse(&config).expect("it is supported");
     let checkpoint = Checkpoint::open(&reader, &timeline).await.expect("it is whole");
-    let plan = plan(&spec, &checkpoint, order);
-    let layers = Layers::start(&reader, &checkpoint, plan, Priority::Weights, &timeline);
-    let layers = layers.expect("there is memory");
-    Load { reader, checkpoint, spec, layers, timeline }
+    let plan = plan(&spec, &checkpoint, order, plan_limits);
+    Planned { reader, checkpoint, spec, plan, timeline }
 }
 
 /// A folder, as it is.
@@ -48,7 +68,7 @@ pub(crate) fn settings(order: StageOrder, capacity: usize) -> Settings {
 }
 
 /// The loader's layer as the model's group.
-pub(crate) fn group(layer: Result<Layer, Error>) -> Result<Group<Tensor>, Error> {
+pub(crate) fn group<T>(layer: Result<Layer<T>, Error>) -> Result<Group<T>, Error> {
     layer.map(|layer| Group { stage: layer.stage, tensors: layer.tensors })
 }
 
@@ -66,7 +86,7 @@ pub(crate) fn rows(load: &Load, ids: &[u32]) -> PromptRows<Tensor> {
     PromptRows { table: layer.tensors.remove(name).expect("the table"), ids: ids.into() }
 }
 
-fn plan(spec: &Spec, checkpoint: &Checkpoint, order: StageOrder) -> Plan {
+fn plan(spec: &Spec, checkpoint: &Checkpoint, order: StageOrder, limits: &PlanLimits) -> Plan {
     let want = |tensor: &TensorSpec| Want {
         name: tensor.name.clone(),
         shape: tensor.shape.iter().map(|size| *size as u64).collect(),
@@ -79,5 +99,5 @@ fn plan(spec: &Spec, checkpoint: &Checkpoint, order: StageOrder) -> Plan {
             tensors: stage.tensors.iter().map(want).collect(),
         })
         .collect();
-    Plan::new(&checkpoint.manifest, &stages, &PlanLimits::new(SUPPORTED)).expect("they agree")
+    Plan::new(&checkpoint.manifest, &stages, limits).expect("they agree")
 }
