@@ -6,25 +6,25 @@
 mod support;
 
 use std::error::Error as StdError;
-use std::ops::Range;
 use std::path::Path;
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use firstlight_device::arena::{Arena, Region};
 use firstlight_device::cuda::port::{Event, Port};
 use firstlight_device::cuda::{self, ALIGN_BYTES, Cuda, Ring, RingMemory, Streams};
 use firstlight_device::{Cpu, DType, Error as DeviceError};
 use firstlight_load::{Layers, SUPPORTED};
-use firstlight_model::{Decoder, StageOrder};
+use firstlight_model::{Decoder, Spec, StageOrder};
 use firstlight_plan::Limits as PlanLimits;
-use firstlight_stand_in::{Schedule, StandIn};
+use firstlight_stand_in::{Checks, Schedule, StandIn};
+use firstlight_store::Store;
 use firstlight_store::folder::Folder;
-use firstlight_store::{Body, Error, Object, Opened, Store};
-use firstlight_timeline::{Lane, Timeline};
+use firstlight_timeline::{Lane, Mark, SpanReport, Timeline};
 use support::engine::{Load, Planned, folder, group, load, planned, settings};
+use support::gated::Gated;
+use support::process::Firstlight;
 use tokio::sync::Semaphore;
 
 const FIRST: StageOrder = StageOrder::EmbeddingFirst;
@@ -132,19 +132,28 @@ impl<const FOLLOWS: bool, const WAITS: bool> Gpu<Side<FOLLOWS, WAITS>> {
         Self { device, ring }
     }
 
-    /// The logits of all of [`IDS`], and how it went.
-    async fn logits(self, store: impl Store) -> (Result<Vec<f32>, Box<dyn StdError>>, Timeline) {
+    async fn planned(&self, store: impl Store) -> Planned {
         let limits = PlanLimits {
             range_bytes: SLOT_BYTES as u64,
             align_bytes: ALIGN_BYTES,
             ..PlanLimits::new(SUPPORTED)
         };
-        let Planned { reader, checkpoint, spec, plan, timeline } =
-            planned(store, FIRST, &limits).await;
-        let layers = match Layers::through(&self.ring, &reader, &checkpoint, plan, &timeline) {
-            Ok(layers) => layers,
-            Err(error) => return (Err(error.into()), timeline),
-        };
+        planned(store, FIRST, &limits).await
+    }
+
+    /// The logits of all of [`IDS`], and how it went.
+    async fn logits(self, store: impl Store) -> (Result<Vec<f32>, Box<dyn StdError>>, Timeline) {
+        let Planned { reader, checkpoint, spec, plan, timeline } = self.planned(store).await;
+        let layers = Layers::through(&self.ring, &reader, &checkpoint, plan, &timeline).unwrap();
+        (self.forward(spec, layers).await, timeline)
+    }
+
+    /// The logits of all of [`IDS`].
+    async fn forward(
+        self,
+        spec: Spec,
+        layers: Layers<cuda::Tensor>,
+    ) -> Result<Vec<f32>, Box<dyn StdError>> {
         let forward = tokio::task::spawn_blocking(move || {
             let computing = layers.computing();
             let groups = layers.map(group);
@@ -153,8 +162,7 @@ impl<const FOLLOWS: bool, const WAITS: bool> Gpu<Side<FOLLOWS, WAITS>> {
             computing.end();
             logits
         });
-        let logits = tokio::time::timeout(Duration::from_mins(2), forward).await.unwrap().unwrap();
-        (logits.map_err(Into::into), timeline)
+        Ok(tokio::time::timeout(Duration::from_mins(2), forward).await.unwrap().unwrap()?)
     }
 }
 
@@ -194,17 +202,148 @@ async fn a_load_beside_the_arithmetic_is_free_of_races_however_streams_are_sched
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wait_that_is_left_out_is_seen() {
     let (_one, stand_in) = stand_in(Schedule::Lazy);
-    let (logits, _) = Gpu::<Side<false, true>>::open().logits(demo_model()).await;
+    drop(Gpu::<Side<false, true>>::open().logits(demo_model()).await);
     let reports = stand_in.take_reports();
-    println!("{reports:#?} {:?}", logits.map(drop));
-    assert!(!reports.is_empty());
+    let seen = |report: &String| report.contains("nobody has written it");
+    assert!(reports.iter().any(seen), "{reports:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slot_that_is_freed_early_is_seen() {
     let (_one, stand_in) = stand_in(Schedule::Lazy);
-    let (logits, _) = Gpu::<Side<true, false>>::open().logits(demo_model()).await;
+    drop(Gpu::<Side<true, false>>::open().logits(demo_model()).await);
     let reports = stand_in.take_reports();
-    println!("{reports:#?} {:?}", logits.map(drop));
-    assert!(!reports.is_empty());
+    let seen = |report: &String| report.contains("host buffer") && report.contains("was written");
+    assert!(reports.iter().any(seen), "{reports:#?}");
+}
+
+/// Proved by order, not by a clock: the last range is held back until the device has done the arithmetic of a layer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_layer_is_computed_before_the_last_copy_is_enqueued() {
+    for schedule in SCHEDULES {
+        let (_one, stand_in) = stand_in(schedule);
+        let gate = Arc::new(Semaphore::new(0));
+        let store = Gated::new(demo_model(), Arc::clone(&gate)).await;
+        let gpu = Gpu::<Right>::open();
+        let Planned { reader, checkpoint, spec, plan, timeline } = gpu.planned(store).await;
+        let clock = timeline.clone();
+        tokio::spawn(async move {
+            while clock.marked(Mark::FirstLayerComputed).is_none() || computed(&clock).is_none() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            gate.add_permits(1);
+        });
+        let layers = Layers::through(&gpu.ring, &reader, &checkpoint, plan, &timeline).unwrap();
+        gpu.forward(spec, layers).await.unwrap();
+        assert_eq!(stand_in.take_reports(), [""; 0], "{schedule}");
+        let report = timeline.report();
+        let copies = report.spans.iter().filter(|span| span.lane == Lane::Copy);
+        let last_ms = copies.map(|span| span.from_ms).fold(0.0, f64::max);
+        let computed_ms = computed(&timeline).unwrap();
+        assert!(computed_ms <= last_ms, "{schedule}: {computed_ms} ms, {last_ms} ms");
+        assert!(timeline.marked(Mark::LastLayerResident).is_some());
+    }
+}
+
+/// When the device had done the arithmetic of the first layer.
+fn computed(timeline: &Timeline) -> Option<f64> {
+    let is_first = |span: &&SpanReport| span.lane == Lane::Compute && span.label == "layer 0";
+    timeline.report().spans.iter().find(is_first).map(|span| span.to_ms)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_that_fails_ends_the_load_and_frees_what_it_held() {
+    const LAUNCH_FAILED: u32 = 719;
+    for nth in [1, 7, 40] {
+        let (_one, stand_in) = stand_in(Schedule::Lazy);
+        let gpu = Gpu::<Right>::open();
+        // Of the two calls that may fail: the copy, and the record of the event behind it.
+        for call in ["cuMemcpyHtoDAsync_v2", "cuEventRecord"] {
+            stand_in.fail(call, nth, LAUNCH_FAILED);
+        }
+        let (logits, _) = gpu.logits(demo_model()).await;
+        let error = logits.unwrap_err();
+        let text = with_sources(&*error);
+        assert!(text.contains("cuMemcpyHtoDAsync") || text.contains("cuEventRecord"), "{text}");
+        assert_eq!(stand_in.take_reports(), [""; 0]);
+        assert_freed(stand_in).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_load_that_is_dropped_frees_what_it_held() {
+    for schedule in SCHEDULES {
+        let (_one, stand_in) = stand_in(schedule);
+        let gpu = Gpu::<Right>::open();
+        let Planned { reader, checkpoint, plan, timeline, .. } = gpu.planned(demo_model()).await;
+        let mut layers = Layers::through(&gpu.ring, &reader, &checkpoint, plan, &timeline).unwrap();
+        tokio::task::spawn_blocking(move || drop(layers.next().unwrap().unwrap())).await.unwrap();
+        drop(gpu);
+        assert_freed(stand_in).await;
+        assert_eq!(stand_in.take_reports(), [""; 0], "{schedule}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_model_that_does_not_fit_the_device_is_refused_before_it_is_fetched() {
+    let (_one, stand_in) = stand_in(Schedule::Lazy);
+    let gpu = Gpu::<Right>::open();
+    let free_bytes = gpu.device.context().free_bytes().unwrap();
+    let gate = Arc::new(Semaphore::new(0));
+    let Planned { reader, checkpoint, plan, timeline, .. } =
+        gpu.planned(Gated::new(demo_model(), gate).await).await;
+    let held = gpu.ring.port().reserve(free_bytes - 1_000_000).unwrap();
+    let refused = Layers::through(&gpu.ring, &reader, &checkpoint, plan, &timeline).map(drop);
+    let message = refused.unwrap_err().to_string();
+    assert!(message.contains("1000000 are free"), "{message}");
+    assert_eq!(reader.landed_bytes(), 0);
+    drop(held);
+    assert_eq!(stand_in.take_reports(), [""; 0]);
+}
+
+/// The real binary, which finds the stand-in where it looks for a driver.
+#[test]
+fn the_command_line_chooses_what_computes() {
+    let library = firstlight_stand_in::library(Checks::Off);
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/demo-model");
+    let run = |device: &str, settings: &str| {
+        let prompt = ["run", model.to_str().unwrap(), "Once upon a time"];
+        let timeline = tempfile::Builder::new().suffix(".json").tempfile().unwrap();
+        let run = Firstlight::new(prompt).env("LD_LIBRARY_PATH", library.parent().unwrap());
+        let run = run.env("FIRSTLIGHT_STAND_IN", settings).env("FIRSTLIGHT_DEVICE", device);
+        let run = run.env("FIRSTLIGHT_TEMPERATURE", "0").env("FIRSTLIGHT_MAX_TOKENS", "8");
+        let run = run.env("FIRSTLIGHT_RING", "1MiB").env("FIRSTLIGHT_TIMELINE", timeline.path());
+        let finished = run.run();
+        let report = std::fs::read_to_string(timeline.path()).unwrap_or_default();
+        (finished, report)
+    };
+    let (on_cpu, report) = run("cpu", "");
+    assert!(report.contains("\"device\":\"cpu\""), "{report}");
+    let (on_gpu, report) = run("cuda", "");
+    assert_eq!(on_gpu.success().stdout, on_cpu.success().stdout);
+    assert!(report.contains("stand-in") && report.contains("asked for"), "{report}");
+    let (none, _) = run("cuda", "devices=0");
+    assert!(none.failure().stderr.contains("the CUDA driver shows no device"));
+    let (second, _) = run("cuda:1", "");
+    assert!(second.failure().stderr.contains("there is no CUDA device 1"));
+    let (full, _) = run("cuda", "memory=5000000");
+    assert!(full.failure().stderr.contains("are free"));
+}
+
+/// All that is freed, by tasks that end a little later.
+async fn assert_freed(stand_in: &StandIn) {
+    for _ in 0..10_000 {
+        if stand_in.live_allocations() == 0 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    panic!("{} allocations of the device are left", stand_in.live_allocations());
+}
+
+fn with_sources(error: &dyn StdError) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {}", with_sources(source)),
+        None => error.to_string(),
+    }
 }

@@ -12,39 +12,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use firstlight_device::Cpu;
-use firstlight_load::Checkpoint;
 use firstlight_model::{Decoder, StageOrder};
 use firstlight_store::folder::Folder;
-use firstlight_store::{Body, Error, Limits, Object, Opened, Reader, Store};
-use firstlight_timeline::{Lane, Mark, Timeline};
+use firstlight_store::{Body, Error, Object, Opened, Store};
+use firstlight_timeline::{Lane, Mark};
 use support::engine::{Load, folder, group, load, rows, settings};
+use support::gated::Gated;
 use tokio::sync::Semaphore;
-
-/// A folder whose last byte cannot be read before the gate is open, and which cannot be mapped.
-struct Gated {
-    folder: Folder,
-    /// Reads that reach to this byte wait.
-    last_byte: u64,
-    gate: Arc<Semaphore>,
-}
-
-#[async_trait]
-impl Store for Gated {
-    fn locate(&self, key: &str) -> String {
-        self.folder.locate(key)
-    }
-
-    async fn open(&self, key: &str, head_bytes: u64) -> Result<Opened, Error> {
-        self.folder.open(key, head_bytes).await
-    }
-
-    async fn read(&self, object: &Object, range: Range<u64>) -> Result<Box<dyn Body>, Error> {
-        if range.contains(&self.last_byte) {
-            self.gate.acquire().await.unwrap().forget();
-        }
-        self.folder.read(object, range).await
-    }
-}
 
 fn demo_model() -> Folder {
     folder(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/demo-model"))
@@ -57,9 +31,7 @@ const IDS: [u32; 5] = [0, 1008, 1108, 260, 535];
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn layers_are_computed_before_the_last_range_has_arrived() {
     let gate = Arc::new(Semaphore::new(0));
-    // The final norm is the last stage's only tensor: the range that ends the load.
-    let store =
-        Gated { folder: demo_model(), last_byte: last_byte().await, gate: Arc::clone(&gate) };
+    let store = Gated::new(demo_model(), Arc::clone(&gate)).await;
     let Load { spec, layers, timeline, .. } = load(store, FIRST).await;
     let computing = layers.computing();
     let clock = timeline.clone();
@@ -84,14 +56,6 @@ async fn layers_are_computed_before_the_last_range_has_arrived() {
         report.spans.iter().find(|span| span.lane == Lane::Compute && span.label == "layer 0");
     let last = report.fetches.iter().map(|fetch| fetch.done_ms).fold(0.0, f64::max);
     assert!(computed.unwrap().to_ms < last, "layer 0 is computed before the last range arrived");
-}
-
-/// The last byte of the final norm.
-async fn last_byte() -> u64 {
-    let reader = Reader::new(Arc::new(demo_model()), Limits::default(), Timeline::start(None));
-    let checkpoint = Checkpoint::open(&reader, &Timeline::start(None)).await.unwrap();
-    let (_, norm) = checkpoint.manifest.get("model.norm.weight").unwrap();
-    norm.range.end - 1
 }
 
 /// A store that hides that it can be mapped.

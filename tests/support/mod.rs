@@ -13,12 +13,14 @@
 //! - [`random_model`]: published shapes with random weights, for speed and memory (the benches use it too)
 //! - [`seaweedfs`]: an S3 server that others wrote
 //! - [`engine`]: the parts of a start, put together by hand
+//! - [`gated`]: a load whose last range is held back
 //! - [`process`]: the real binary, with a clean environment and a time limit
 //! - [`traced`]: the same as a debugger sees it, call by call
 //! - [`once`], [`checkpoint`]: making a folder once across processes; writing safetensors shards
 #![allow(dead_code, reason = "every test target compiles all of it and uses its part")]
 
 pub(crate) mod engine;
+pub(crate) mod gated;
 pub(crate) mod gguf;
 pub(crate) mod needs;
 pub(crate) mod npm;

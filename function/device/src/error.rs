@@ -2,6 +2,7 @@
 
 use std::io;
 use std::ops::Range;
+use std::sync::Arc;
 
 use firstlight_kernels::cuda::attention::MOST_HEAD_DIM;
 
@@ -190,7 +191,10 @@ pub enum Error {
         source: io::Error,
     },
 
-    /// A copy to the device has failed; that error was told to whoever asked for the copy.
-    #[error("the pinned ring is not used any more, since a copy out of it failed")]
-    RingBroken,
+    /// A copy to the device has failed, and the ring that it came out of is not used any more.
+    #[error("weights cannot be copied to the device: {cause}")]
+    RingBroken {
+        /// What happened first.
+        cause: Arc<Error>,
+    },
 }

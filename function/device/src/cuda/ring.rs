@@ -139,7 +139,7 @@ impl<P: Port> Ring<P> {
             }
             self.port.copied()
         };
-        let event = Arc::new(queue().inspect_err(|_| self.slots.break_off())?);
+        let event = Arc::new(queue().map_err(|error| self.slots.break_off(error))?);
         let slots = Arc::clone(&self.slots);
         sending.watch.when(Arc::clone(&event), move |happened| match happened {
             Ok(()) => {
@@ -148,8 +148,7 @@ impl<P: Port> Ring<P> {
             }
             Err(error) => {
                 mem::forget(arenas);
-                told(Err(error));
-                slots.break_off();
+                told(Err(slots.break_off(error)));
             }
         });
         sending.number += 1;

@@ -142,8 +142,8 @@ struct Idle {
     /// All are woken by a slot that is given back, and one of them gets it: those that have given up waiting then keep
     /// nobody from it. They are as many as ranges may be in flight.
     waiting: Vec<Waker>,
-    /// No slot is given any more.
-    is_broken: bool,
+    /// Why no slot is given any more.
+    broken: Option<Arc<Error>>,
 }
 
 impl Slots {
@@ -154,7 +154,7 @@ impl Slots {
         registration: impl Any + Send + Sync,
     ) -> Arc<Self> {
         let free = (0..mapping.length() / slot_bytes).rev().collect();
-        let idle = Mutex::new(Idle { free, waiting: Vec::new(), is_broken: false });
+        let idle = Mutex::new(Idle { free, waiting: Vec::new(), broken: None });
         Arc::new(Self { _registration: Box::new(registration), mapping, slot_bytes, idle })
     }
 
@@ -171,8 +171,8 @@ impl Slots {
         context: &mut Context<'_>,
     ) -> Poll<Result<Slot<Free>, Error>> {
         let mut idle = self.idle();
-        if idle.is_broken {
-            return Poll::Ready(Err(Error::RingBroken));
+        if let Some(cause) = &idle.broken {
+            return Poll::Ready(Err(Error::RingBroken { cause: Arc::clone(cause) }));
         }
         let Some(number) = idle.free.pop() else {
             idle.waiting.push(context.waker().clone());
@@ -182,10 +182,11 @@ impl Slots {
         Poll::Ready(Ok(Slot { seat, state: Free(()) }))
     }
 
-    /// From now on nobody gets a slot.
-    pub(super) fn break_off(&self) {
-        self.idle().is_broken = true;
+    /// From now on nobody gets a slot, but this error. The first cause is the one that counts.
+    pub(super) fn break_off(&self, cause: Error) -> Error {
+        let cause = Arc::clone(self.idle().broken.get_or_insert_with(|| Arc::new(cause)));
         self.wake();
+        Error::RingBroken { cause }
     }
 
     fn give_back(&self, number: usize) {
@@ -308,11 +309,15 @@ mod tests {
         let ((slots, _), woken) = (slots(1), Arc::<Woken>::default());
         let _held = take(&slots, &woken);
         assert!(take(&slots, &woken).is_none());
-        slots.break_off();
+        drop(slots.break_off(Error::AlreadyCarved));
+        drop(slots.break_off(Error::NoDevice));
         assert_eq!(woken.0.load(Relaxed), 1);
         let waker = woken.into();
         let polled = slots.poll_take(&mut Context::from_waker(&waker));
-        assert!(matches!(polled, Poll::Ready(Err(Error::RingBroken))));
+        let Poll::Ready(Err(Error::RingBroken { cause })) = polled else {
+            panic!("{polled:?}");
+        };
+        assert!(matches!(*cause, Error::AlreadyCarved));
     }
 
     #[test]

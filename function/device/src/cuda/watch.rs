@@ -64,7 +64,7 @@ mod tests {
 
     impl Event for After {
         fn wait(&self) -> Result<(), Error> {
-            self.0.lock().unwrap().recv().map_err(|_| Error::RingBroken)
+            self.0.lock().unwrap().recv().map_err(|_| Error::AlreadyCarved)
         }
     }
 
