@@ -8,7 +8,7 @@ mod support;
 use std::error::Error as StdError;
 use std::path::Path;
 use std::ptr::NonNull;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use firstlight_device::arena::{Arena, Region};
@@ -25,7 +25,7 @@ use firstlight_timeline::{Lane, Mark, SpanReport, Timeline};
 use support::engine::{Load, Planned, folder, group, load, planned, settings};
 use support::gated::Gated;
 use support::process::Firstlight;
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex, MutexGuard, Semaphore};
 
 const FIRST: StageOrder = StageOrder::EmbeddingFirst;
 const IDS: [u32; 5] = [0, 1008, 1108, 260, 535];
@@ -41,9 +41,9 @@ const SCHEDULES: [Schedule; 5] = [
 ];
 
 /// The stand-in, as at its start. One test at a time.
-fn stand_in(schedule: Schedule) -> (MutexGuard<'static, ()>, &'static StandIn) {
-    static ONE: Mutex<()> = Mutex::new(());
-    let one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+async fn stand_in(schedule: Schedule) -> (MutexGuard<'static, ()>, &'static StandIn) {
+    static ONE: Mutex<()> = Mutex::const_new(());
+    let one = ONE.lock().await;
     let stand_in = firstlight_stand_in::load();
     stand_in.reset();
     stand_in.schedule(schedule);
@@ -181,7 +181,8 @@ async fn expected() -> Vec<f32> {
 fn assert_near(logits: &[f32], expected: &[f32], what: &dyn std::fmt::Display) {
     let largest = expected.iter().fold(0.0_f32, |largest, logit| largest.max(logit.abs()));
     assert_eq!(logits.len(), expected.len());
-    let far = logits.iter().zip(expected).find(|(a, b)| !((**a - **b).abs() <= 0.02 * largest));
+    let is_near = |(a, b): &(&f32, &f32)| (**a - **b).abs() <= 0.02 * largest;
+    let far = logits.iter().zip(expected).find(|pair| !is_near(pair));
     assert_eq!(far, None, "{what}: the largest is {largest}");
 }
 
@@ -189,7 +190,7 @@ fn assert_near(logits: &[f32], expected: &[f32], what: &dyn std::fmt::Display) {
 async fn a_load_beside_the_arithmetic_is_free_of_races_however_streams_are_scheduled() {
     let expected = expected().await;
     for schedule in SCHEDULES {
-        let (_one, stand_in) = stand_in(schedule);
+        let (_one, stand_in) = stand_in(schedule).await;
         let (logits, _) = Gpu::<Right>::open().logits(demo_model()).await;
         let counters = stand_in.counters();
         assert_eq!(stand_in.take_reports(), [""; 0], "{schedule}");
@@ -201,7 +202,7 @@ async fn a_load_beside_the_arithmetic_is_free_of_races_however_streams_are_sched
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wait_that_is_left_out_is_seen() {
-    let (_one, stand_in) = stand_in(Schedule::Lazy);
+    let (_one, stand_in) = stand_in(Schedule::Lazy).await;
     drop(Gpu::<Side<false, true>>::open().logits(demo_model()).await);
     let reports = stand_in.take_reports();
     let seen = |report: &String| report.contains("nobody has written it");
@@ -210,7 +211,7 @@ async fn a_wait_that_is_left_out_is_seen() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slot_that_is_freed_early_is_seen() {
-    let (_one, stand_in) = stand_in(Schedule::Lazy);
+    let (_one, stand_in) = stand_in(Schedule::Lazy).await;
     drop(Gpu::<Side<true, false>>::open().logits(demo_model()).await);
     let reports = stand_in.take_reports();
     let seen = |report: &String| report.contains("host buffer") && report.contains("was written");
@@ -221,7 +222,7 @@ async fn a_slot_that_is_freed_early_is_seen() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_layer_is_computed_before_the_last_copy_is_enqueued() {
     for schedule in SCHEDULES {
-        let (_one, stand_in) = stand_in(schedule);
+        let (_one, stand_in) = stand_in(schedule).await;
         let gate = Arc::new(Semaphore::new(0));
         let store = Gated::new(demo_model(), Arc::clone(&gate)).await;
         let gpu = Gpu::<Right>::open();
@@ -255,7 +256,7 @@ fn computed(timeline: &Timeline) -> Option<f64> {
 async fn a_copy_that_fails_ends_the_load_and_frees_what_it_held() {
     const LAUNCH_FAILED: u32 = 719;
     for nth in [1, 7, 40] {
-        let (_one, stand_in) = stand_in(Schedule::Lazy);
+        let (_one, stand_in) = stand_in(Schedule::Lazy).await;
         let gpu = Gpu::<Right>::open();
         // Of the two calls that may fail: the copy, and the record of the event behind it.
         for call in ["cuMemcpyHtoDAsync_v2", "cuEventRecord"] {
@@ -273,7 +274,7 @@ async fn a_copy_that_fails_ends_the_load_and_frees_what_it_held() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_load_that_is_dropped_frees_what_it_held() {
     for schedule in SCHEDULES {
-        let (_one, stand_in) = stand_in(schedule);
+        let (_one, stand_in) = stand_in(schedule).await;
         let gpu = Gpu::<Right>::open();
         let Planned { reader, checkpoint, plan, timeline, .. } = gpu.planned(demo_model()).await;
         let mut layers = Layers::through(&gpu.ring, &reader, &checkpoint, plan, &timeline).unwrap();
@@ -286,7 +287,7 @@ async fn a_load_that_is_dropped_frees_what_it_held() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_model_that_does_not_fit_the_device_is_refused_before_it_is_fetched() {
-    let (_one, stand_in) = stand_in(Schedule::Lazy);
+    let (_one, stand_in) = stand_in(Schedule::Lazy).await;
     let gpu = Gpu::<Right>::open();
     let free_bytes = gpu.device.context().free_bytes().unwrap();
     let gate = Arc::new(Semaphore::new(0));
@@ -317,10 +318,10 @@ fn the_command_line_chooses_what_computes() {
         let report = std::fs::read_to_string(timeline.path()).unwrap_or_default();
         (finished, report)
     };
-    let (on_cpu, report) = run("cpu", "");
+    let (expected, report) = run("cpu", "");
     assert!(report.contains("\"device\":\"cpu\""), "{report}");
-    let (on_gpu, report) = run("cuda", "");
-    assert_eq!(on_gpu.success().stdout, on_cpu.success().stdout);
+    let (answer, report) = run("cuda", "");
+    assert_eq!(answer.success().stdout, expected.success().stdout);
     assert!(report.contains("stand-in") && report.contains("asked for"), "{report}");
     let (none, _) = run("cuda", "devices=0");
     assert!(none.failure().stderr.contains("the CUDA driver shows no device"));
