@@ -1,16 +1,20 @@
 //! The kernels for CUDA: their machine code, and for each the launch that covers its work.
 //!
-//! Nothing here knows a driver: whoever has one loads [`FATBIN`], asks a function of this module for the [`Launch`] of
-//! an operation, and pushes the arguments, which the function's description lists in the order of the kernel's own. A
-//! `u32*` and the like is an address on the device; "or null" is 0.
+//! Nothing here knows a driver: whoever has one loads [`FATBIN`], asks a function of this module
+//! for the [`Launch`] of an operation, and pushes the arguments, which the function's description
+//! lists in the order of the kernel's own. A `u32*` and the like is an address on the device; "or
+//! null" is 0.
 //!
 //! # Layout
 //!
-//! - [`mod@linear`]: products with weights; [`attention`](mod@attention): over a cache; here: the rest
+//! - [`mod@linear`]: products with weights
+//! - [`mod@attention`]: over a cache
+//! - here: the rest
 //!
-//! The sources are `kernels/cuda/*.cu`. Activations are f32, row-major and contiguous; weights are `T`, in a [`Format`];
-//! all addresses of matrices are multiples of 16. Positions that come before the rows of a pass are a number on the
-//! device, `before`, so that a decode step can be recorded once and run again.
+//! The sources are `kernels/cuda/*.cu`. Activations are f32, row-major and contiguous; weights are
+//! `T`, in a [`Format`]; all addresses of matrices are multiples of 16. Positions that come before
+//! the rows of a pass are a number on the device, `before`, so that a decode step can be recorded
+//! once and run again.
 
 pub mod attention;
 pub mod linear;
@@ -28,7 +32,8 @@ pub static FATBIN: &[u8] = {
 #[repr(align(16))]
 struct Aligned<T: ?Sized>(T);
 
-/// The version of CUDA whose drivers can read [`FATBIN`], as `cuDriverGetVersion` has it: that of the compiler.
+/// The version of CUDA whose drivers can read [`FATBIN`], as `cuDriverGetVersion` has it: that of
+/// the compiler.
 pub const DRIVER_VERSION: u32 = 13_000;
 
 /// How a kernel is started.
@@ -48,7 +53,8 @@ pub struct Launch {
 /// Shared memory that every kernel gets without asking.
 pub const PLAIN_SHARED_BYTES: u32 = 48 << 10;
 
-/// Shared memory that a block gets at most where all [`ARCHITECTURES`] shall run it: 99 KiB on 86, 89 and 120.
+/// Shared memory that a block gets at most where all [`ARCHITECTURES`] shall run it: 99 KiB on 86,
+/// 89 and 120.
 pub const MOST_SHARED_BYTES: u32 = 99 << 10;
 
 impl Launch {
@@ -80,15 +86,15 @@ macro_rules! of_format {
 }
 pub(crate) use of_format;
 
-/// `out (rows, columns) = table[rows[i]]`: `(T* table, u32* rows, f32* out, u32 columns, u32 table_rows)`. A row past
-/// the table stops the device with an error.
+/// `out (rows, columns) = table[rows[i]]`: `(T* table, u32* rows, f32* out, u32 columns, u32
+/// table_rows)`. A row past the table stops the device with an error.
 #[must_use]
 pub fn embed(table: Format, rows: u32, columns: u32) -> Launch {
     plain(of_format!("embed", table), [rows, 1], threads_for(columns))
 }
 
-/// Norms of `runs` runs of `run` numbers: `(f32* x, T* weight, f32 eps, f32* out, T* rounded or null, u32 run)`. `x` may
-/// be `out`; `rounded` gets the same numbers in the format of the weight.
+/// Norms of `runs` runs of `run` numbers: `(f32* x, T* weight, f32 eps, f32* out, T* rounded or
+/// null, u32 run)`. `x` may be `out`; `rounded` gets the same numbers in the format of the weight.
 #[must_use]
 pub fn rms_norm(weight: Format, runs: u32, run: u32) -> Launch {
     plain(of_format!("rms_norm", weight), [runs, 1], threads_for(run.div_ceil(4)))
@@ -111,8 +117,8 @@ pub fn round(to: Format, count: u64) -> Launch {
     elementwise(kernel, count)
 }
 
-/// Cosines and sines of `half` angles at each of `rows` positions: `(f32* inverse_frequencies, u32* before, f32* out,
-/// u32 half)`.
+/// Cosines and sines of `half` angles at each of `rows` positions: `(f32* inverse_frequencies, u32*
+/// before, f32* out, u32 half)`.
 #[must_use]
 pub fn turns(rows: u32, half: u32) -> Launch {
     plain("turns", [rows, 1], threads_for(half))
@@ -124,22 +130,24 @@ pub fn rope(rows: u32, columns: u32) -> Launch {
     plain("rope", [rows, (columns / 2).div_ceil(THREADS)], THREADS)
 }
 
-/// Puts rows of `columns = kv_heads * head_dim` into a cache: `(f32* keys, f32* values, T* key_cache, T* value_cache,
-/// u32* before, u32 kv_heads, u32 head_dim, u32 capacity)`. A position past the capacity stops the device with an error.
+/// Puts rows of `columns = kv_heads * head_dim` into a cache: `(f32* keys, f32* values, T*
+/// key_cache, T* value_cache, u32* before, u32 kv_heads, u32 head_dim, u32 capacity)`. A position
+/// past the capacity stops the device with an error.
 #[must_use]
 pub fn append(cache: Format, rows: u32, columns: u32) -> Launch {
     plain(of_format!("append", cache), [rows, columns.div_ceil(THREADS)], THREADS)
 }
 
-/// The column of the largest number of each row: `(f32* x, u32 columns, u32* out)`. The first of equals; a NaN loses to
-/// every number; 0 where there is none.
+/// The column of the largest number of each row: `(f32* x, u32 columns, u32* out)`. The first of
+/// equals; a NaN loses to every number; 0 where there is none.
 #[must_use]
 pub fn argmax(rows: u32) -> Launch {
     plain("argmax", [rows, 1], SAMPLING_THREADS)
 }
 
-/// One token: `(f32* logits, u32 columns, f32 temperature, u32 top_k, f32 top_p, f32* uniform, u32* out)`. `*uniform` is
-/// at least 0 and below 1; a `top_k` of 0 and a `top_p` of 1 are off; a temperature of 0 is [`argmax`].
+/// One token: `(f32* logits, u32 columns, f32 temperature, u32 top_k, f32 top_p, f32* uniform, u32*
+/// out)`. `*uniform` is at least 0 and below 1; a `top_k` of 0 and a `top_p` of 1 are off; a
+/// temperature of 0 is [`argmax`].
 #[must_use]
 pub fn sample() -> Launch {
     plain("sample", [1, 1], SAMPLING_THREADS)
@@ -177,11 +185,12 @@ const MOST_THREADS: u32 = 1024;
 /// `SAMPLING_THREADS` of sampling.cu.
 const SAMPLING_THREADS: u32 = 1024;
 
-/// Blocks of a kernel whose threads take more than one element: 16 for each of 256 processors, which there is no
-/// device with.
+/// Blocks of a kernel whose threads take more than one element: 16 for each of 256 processors,
+/// which there is no device with.
 const MOST_BLOCKS: u64 = 4096;
 
-/// What CUDA allows in the second and in the third dimension of a grid; in the first it is 2^31 - 1.
+/// What CUDA allows in the second and in the third dimension of a grid; in the first it is 2^31 -
+/// 1.
 const MOST_GRID_Y: u32 = 65_535;
 
 #[cfg(test)]

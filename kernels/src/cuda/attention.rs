@@ -1,4 +1,5 @@
-//! Causal grouped-query attention over a cache `(kv_heads, capacity, head_dim)` of keys and one of values.
+//! Causal grouped-query attention over a cache `(kv_heads, capacity, head_dim)` of keys and one of
+//! values.
 
 use super::{Format, Launch, MOST_GRID_Y, WARP, of_format};
 
@@ -35,11 +36,12 @@ impl AttentionShape {
 /// Columns of a head: one vector of eight for each lane of a warp.
 pub const MOST_HEAD_DIM: u32 = 256;
 
-/// Attention of few rows, or of any number in f32: `(f32* queries, T* keys, T* values, u32* before, f32* partial, f32*
-/// out, T* rounded or null, AttentionShape)`. The rows are the positions from `before` on, and in the cache already.
+/// Attention of few rows, or of any number in f32: `(f32* queries, T* keys, T* values, u32* before,
+/// f32* partial, f32* out, T* rounded or null, AttentionShape)`. The rows are the positions from
+/// `before` on, and in the cache already.
 ///
-/// With one part the results are in `out` and `rounded`; with more, [`combine`] makes `out` of `partial`, `(rows, heads,
-/// parts, head_dim + 2)` numbers.
+/// With one part the results are in `out` and `rounded`; with more, [`combine`] makes `out` of
+/// `partial`, `(rows, heads, parts, head_dim + 2)` numbers.
 #[must_use]
 pub fn decode(cache: Format, shape: AttentionShape, rows: u32, parts: u32) -> Launch {
     let kernel = of_format!("attention_decode", cache);
@@ -58,8 +60,9 @@ pub fn decode(cache: Format, shape: AttentionShape, rows: u32, parts: u32) -> La
     }
 }
 
-/// Attention of many rows on the matrix units, for caches of 16 bits: `(f32* queries, T* keys, T* values, u32* before,
-/// f32* out, T* rounded or null, u32 rows, AttentionShape)`. Queries are rounded to the format of the cache.
+/// Attention of many rows on the matrix units, for caches of 16 bits: `(f32* queries, T* keys, T*
+/// values, u32* before, f32* out, T* rounded or null, u32 rows, AttentionShape)`. Queries are
+/// rounded to the format of the cache.
 #[must_use]
 pub fn prefill(cache: Format, shape: AttentionShape, rows: u32) -> Launch {
     let AttentionShape { heads, head_dim, .. } = shape.checked();
@@ -83,8 +86,8 @@ pub fn prefill(cache: Format, shape: AttentionShape, rows: u32) -> Launch {
     }
 }
 
-/// Rows from which on [`prefill`] pays: below, most of its matrices would be empty, and each of its blocks walks all
-/// positions.
+/// Rows from which on [`prefill`] pays: below, most of its matrices would be empty, and each of its
+/// blocks walks all positions.
 pub const PREFILL_LEAST_ROWS: u32 = 9;
 
 /// Parts of the positions that pay for `rows` rows of a cache that may hold `positions`.

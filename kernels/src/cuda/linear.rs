@@ -1,6 +1,7 @@
 //! Products of rows with weights: `out (rows, outputs) = x (rows, inputs) weight^T + bias`.
 //!
-//! Up to [`GEMV_ROWS`] rows are a [`gemv`], more a [`gemm`], or a [`gemm_plain`] for what that does not take.
+//! Up to [`GEMV_ROWS`] rows are a [`gemv`], more a [`gemm`], or a [`gemm_plain`] for what that does
+//! not take.
 
 use super::{Format, Launch, MOST_GRID_Y, WARP, of_format};
 
@@ -12,15 +13,17 @@ pub enum Then {
     Set = 0,
     /// It is added to it.
     Add = 1,
-    /// It is multiplied with the silu of it: after the product with the gate, that with the other half of a `SwiGLU`.
+    /// It is multiplied with the silu of it: after the product with the gate, that with the other
+    /// half of a `SwiGLU`.
     Gate = 2,
 }
 
-/// Rows up to which [`gemv`] and [`gemv_gated`] are meant: they read the weights again for every four,
-/// and a [`gemm`] reads them once.
+/// Rows up to which [`gemv`] and [`gemv_gated`] are meant: they read the weights again for every
+/// four, and a [`gemm`] reads them once.
 pub const GEMV_ROWS: u32 = 8;
 
-/// A product with a weight `(outputs, inputs)`, as the kernels take it: addresses on the device, each a multiple of 16.
+/// A product with a weight `(outputs, inputs)`, as the kernels take it: addresses on the device,
+/// each a multiple of 16.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Product {
@@ -36,8 +39,9 @@ pub struct Product {
     pub padding: u32,
 }
 
-/// Up to three products of the same x: `(f32* x, [Product; 3] products, u32 inputs, u32 rows, u32 adds)`. What is in
-/// `out` is replaced, or added to where `adds` is 1. The format is that of all weights and biases.
+/// Up to three products of the same x: `(f32* x, [Product; 3] products, u32 inputs, u32 rows, u32
+/// adds)`. What is in `out` is replaced, or added to where `adds` is 1. The format is that of all
+/// weights and biases.
 #[must_use]
 pub fn gemv(weight: Format, rows: u32, inputs: u32, outputs: &[u32]) -> Launch {
     let groups = outputs.iter().map(|outputs| outputs.div_ceil(GROUP)).sum();
@@ -48,8 +52,8 @@ pub fn gemv(weight: Format, rows: u32, inputs: u32, outputs: &[u32]) -> Launch {
     grouped(kernel, rows, inputs, groups)
 }
 
-/// `out = silu(x gate^T + gate_bias) * (x up^T + up_bias)`: `(f32* x, Product gate, Product up, u32 inputs, u32 rows)`;
-/// of `up`, only the weight and the bias are looked at.
+/// `out = silu(x gate^T + gate_bias) * (x up^T + up_bias)`: `(f32* x, Product gate, Product up, u32
+/// inputs, u32 rows)`; of `up`, only the weight and the bias are looked at.
 #[must_use]
 pub fn gemv_gated(weight: Format, rows: u32, inputs: u32, outputs: u32) -> Launch {
     let kernel = match rows {
@@ -73,7 +77,8 @@ fn grouped(kernel: &'static str, rows: u32, inputs: u32, groups: u32) -> Launch 
     }
 }
 
-/// Warps that share a group: as many as it takes to have [`WARPS_WANTED`], while each has two vectors a lane.
+/// Warps that share a group: as many as it takes to have [`WARPS_WANTED`], while each has two
+/// vectors a lane.
 fn parts(inputs: u32, groups: u32) -> u32 {
     let mut parts = 1;
     while parts < BLOCK_WARPS
@@ -85,14 +90,16 @@ fn parts(inputs: u32, groups: u32) -> u32 {
     parts
 }
 
-/// Whether [`gemm`] can be used, whose x is rounded to the format of the weight; otherwise [`gemm_plain`] has to be.
+/// Whether [`gemm`] can be used, whose x is rounded to the format of the weight; otherwise
+/// [`gemm_plain`] has to be.
 #[must_use]
 pub fn takes_rounded(weight: Format, inputs: u32) -> bool {
     weight != Format::F32 && inputs.is_multiple_of(8)
 }
 
-/// A product of many rows on the matrix units: `(T* x, T* weight, T* bias or null, f32* out, T* rounded or null, u32
-/// rows, u32 outputs, u32 inputs, Then)`. Only where it [`takes_rounded`]; `rounded` gets the numbers of `out` as well.
+/// A product of many rows on the matrix units: `(T* x, T* weight, T* bias or null, f32* out, T*
+/// rounded or null, u32 rows, u32 outputs, u32 inputs, Then)`. Only where it [`takes_rounded`];
+/// `rounded` gets the numbers of `out` as well.
 #[must_use]
 pub fn gemm(weight: Format, rows: u32, outputs: u32) -> Launch {
     let tile =
@@ -107,15 +114,16 @@ pub fn gemm(weight: Format, rows: u32, outputs: u32) -> Launch {
         .with_shared(stage_bytes * tile.stages)
 }
 
-/// A product of many rows of f32: `(f32* x, T* weight, T* bias or null, f32* out, u32 rows, u32 outputs, u32 inputs,
-/// Then)`.
+/// A product of many rows of f32: `(f32* x, T* weight, T* bias or null, f32* out, u32 rows, u32
+/// outputs, u32 inputs, Then)`.
 #[must_use]
 pub fn gemm_plain(weight: Format, rows: u32, outputs: u32) -> Launch {
     let grid = [rows.div_ceil(PLAIN_TILE), outputs.div_ceil(PLAIN_TILE)];
     tiled(of_format!("gemm_plain", weight), grid, PLAIN_THREADS)
 }
 
-/// Blocks that run at the same time have the same outputs, so that a weight is read from memory once.
+/// Blocks that run at the same time have the same outputs, so that a weight is read from memory
+/// once.
 fn tiled(kernel: &'static str, [x, y]: [u32; 2], threads: u32) -> Launch {
     assert!(y <= MOST_GRID_Y, "{kernel}: {y} blocks in a column, {MOST_GRID_Y} are possible");
     Launch { kernel, grid: [x, y, 1], block: [threads, 1, 1], shared_bytes: 0 }
@@ -159,7 +167,8 @@ macro_rules! tile {
     };
 }
 
-/// The larger, the fewer bytes are read for a product; with the smallest, more blocks read weights at the same time.
+/// The larger, the fewer bytes are read for a product; with the smallest, more blocks read weights
+/// at the same time.
 const TILES: [Tile; 4] = [
     tile!(128 x 128, 64 * 3, from 65),
     tile!(64 x 128, 64 * 3, from 33),
@@ -186,8 +195,8 @@ const BLOCK_WARPS: u32 = 8;
 /// `GEMV_ROWS` of gemv.cu.
 const ROWS: u32 = 4;
 
-/// 32 on each of 128 processors: with 4 KiB each on their way, 128 KiB a processor, where 25 KiB cover the 700
-/// nanoseconds that the fastest memory (4.8 TB/s) takes.
+/// 32 on each of 128 processors: with 4 KiB each on their way, 128 KiB a processor, where 25 KiB
+/// cover the 700 nanoseconds that the fastest memory (4.8 TB/s) takes.
 const WARPS_WANTED: u32 = 4096;
 
 /// Columns of a warp: two vectors of eight for each lane, so that at least that much is on its way.
