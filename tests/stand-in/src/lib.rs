@@ -5,8 +5,8 @@
 //! and as a text: [`StandIn::take_reports`]. A process that ends with reports that no test took fails.
 //!
 //! # Layout
-//! - [`build`]: g++, once for each state of the sources
-//! - [`stand_in`]: the open library, and what a test may ask of it
+//! - `build`: g++, once for each state of the sources
+//! - `stand_in`: the open library, and what a test may ask of it
 //! - `driver/*.{h,cpp}`: the library itself; `README.md` says how it works and what it does not see
 //! - `kernels/*.cu`: small kernels, right ones and wrong ones, for the tests of the checks
 
