@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 
 /// A folder whose last range cannot be read before the gate is open, and which shows no files.
 pub(crate) struct Gated {
-    folder: Folder,
+    folder: Arc<Folder>,
     /// Reads that reach to this byte wait.
     last_byte: u64,
     gate: Arc<Semaphore>,
@@ -21,14 +21,12 @@ pub(crate) struct Gated {
 impl Gated {
     /// The model in `folder`, whose final norm is the last stage's only tensor: the range that ends the load.
     pub(crate) async fn new(folder: Folder, gate: Arc<Semaphore>) -> Self {
-        let store = Arc::new(Self { folder, last_byte: u64::MAX, gate });
-        let reader = Reader::new(Arc::clone(&store) as _, Limits::default(), Timeline::start(None));
-        let checkpoint = Checkpoint::open(&reader, &Timeline::start(None)).await;
-        drop(reader);
-        let checkpoint = checkpoint.expect("it is a model");
+        let folder = Arc::new(folder);
+        let timeline = Timeline::start(None);
+        let reader = Reader::new(Arc::clone(&folder) as _, Limits::default(), timeline.clone());
+        let checkpoint = Checkpoint::open(&reader, &timeline).await.expect("it is a model");
         let (_, norm) = checkpoint.manifest.get("model.norm.weight").expect("it has one");
-        let store = Arc::into_inner(store).expect("the reader was dropped");
-        Self { last_byte: norm.range.end - 1, ..store }
+        Self { last_byte: norm.range.end - 1, folder, gate }
     }
 }
 
