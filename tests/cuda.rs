@@ -339,6 +339,22 @@ fn the_command_line_chooses_what_computes() {
     assert!(full.failure().stderr.contains("are free"));
 }
 
+/// What the dynamic linker opens says whether a driver is even looked for: the one that lies ready is not.
+#[test]
+#[cfg(target_env = "gnu")]
+fn a_process_on_the_cpu_opens_no_driver() {
+    let library = firstlight_stand_in::library(Checks::Off);
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/demo-model");
+    let opened = |device: &str| {
+        let run = Firstlight::new(["run", model.to_str().unwrap(), "Once", "--max-tokens=2"]);
+        let run = run.env("LD_LIBRARY_PATH", library.parent().unwrap());
+        let run = run.env("FIRSTLIGHT_DEVICE", device).env("LD_DEBUG", "files");
+        run.run().success().stderr.contains("libcuda")
+    };
+    assert!(opened("cuda"), "or the linker tells nothing");
+    assert!(!opened("cpu"));
+}
+
 /// All that is freed, by tasks that end a little later.
 async fn assert_freed(stand_in: &StandIn) {
     for _ in 0..10_000 {
