@@ -12,7 +12,7 @@ use firstlight_kernels::{self as kernels, Attend, Elements, Isa, Matrix, Product
 pub use self::activations::Activations;
 pub use self::kv_cache::KvCache;
 pub use self::positions::Positions;
-use crate::{Device, Error, Linear, Tensor};
+use crate::{Device, Error, Linear, Tensor, shapes};
 
 /// The processor that runs this program, with the fastest of its instruction sets.
 #[derive(Clone, Copy, Debug)]
@@ -78,7 +78,7 @@ impl Device for Cpu {
     }
 
     fn embed(&self, table: &Tensor, rows: &[u32], out: &mut Activations) -> Result<(), Error> {
-        let (count, columns) = matrix_shape(table);
+        let (count, columns) = shapes::matrix(table.shape());
         assert_eq!(out.shape(), (rows.len(), columns), "shape of the embedded rows");
         for (&row, out) in rows.iter().zip(out.as_mut_slice().chunks_exact_mut(columns)) {
             let row = row as usize;
@@ -206,7 +206,7 @@ impl Device for Cpu {
         assert_eq!(rows, positions.len(), "rows of the positions");
         let view = cache.view(positions.end);
         let head_dim = view.layout.head_dim;
-        assert!(columns.is_multiple_of(head_dim), "{columns} columns in heads of {head_dim}");
+        shapes::check_heads(columns, head_dim);
         assert_eq!(out.shape(), queries.shape(), "shape of what was attended to");
         let attend = Attend { heads: columns / head_dim, scale, window };
         kernels::attention(self.isa, queries.as_slice(), view, attend, out.as_mut_slice());
@@ -214,9 +214,8 @@ impl Device for Cpu {
     }
 
     fn copy_row(&self, x: &Activations, row: usize, out: &mut Activations) -> Result<(), Error> {
-        let (rows, columns) = x.shape();
-        assert!(row < rows, "row {row} of {rows}");
-        assert_eq!(out.shape(), (1, columns), "shape of the copy of a row");
+        shapes::check_row(x.shape(), row, out.shape());
+        let (_, columns) = x.shape();
         out.as_mut_slice().copy_from_slice(&x.as_slice()[row * columns..(row + 1) * columns]);
         Ok(())
     }
@@ -234,22 +233,14 @@ impl Device for Cpu {
     }
 }
 
-fn matrix_shape(tensor: &Tensor) -> (usize, usize) {
-    match *tensor.shape() {
-        [rows, columns] => (rows, columns),
-        ref shape => panic!("a matrix has two axes, not `{shape:?}`"),
-    }
-}
-
 /// What `by` is to the kernels, if it makes `out` of `x`.
 fn weights<'a>(
     x: &Activations,
     by: &Linear<'a, Tensor>,
     out: &Activations,
 ) -> (Matrix<'a>, Option<Elements<'a>>) {
-    let (outputs, inputs) = matrix_shape(by.weight);
-    assert_eq!(x.shape().1, inputs, "columns of the rows to multiply");
-    assert_eq!(out.shape(), (x.shape().0, outputs), "shape of the product");
+    let (outputs, inputs) = shapes::matrix(by.weight.shape());
+    shapes::check_product(x.shape(), (outputs, inputs), out.shape());
     let matrix = Matrix::new(by.weight.elements(), outputs, inputs);
     (matrix, by.bias.map(Tensor::elements))
 }
@@ -257,7 +248,7 @@ fn weights<'a>(
 fn check_norm(x: &Activations, weight: &Tensor) {
     let (_, columns) = x.shape();
     let run = weight.elements().len();
-    assert!(run > 0 && columns.is_multiple_of(run), "{columns} columns in runs of {run}");
+    shapes::check_runs(columns, run);
 }
 
 #[cfg(test)]

@@ -65,7 +65,7 @@ use self::staging::Staging;
 pub use self::stream::Stream;
 pub use self::streams::Streams;
 pub use self::tensor::Tensor;
-use crate::{DType, Device, Error, Linear};
+use crate::{DType, Device, Error, Linear, shapes};
 
 /// One GPU.
 #[derive(Debug)]
@@ -164,7 +164,7 @@ impl Cuda {
     ) -> Result<(), Error> {
         let run = weight.len();
         let (_, columns) = out.shape();
-        assert!(run > 0 && columns.is_multiple_of(run), "{columns} columns in runs of {run}");
+        shapes::check_runs(columns, run);
         let launch =
             launches::rms_norm(format(weight.dtype()), number(out.len() / run), number(run));
         let arguments = Arguments::new()
@@ -377,7 +377,7 @@ impl Device for Cuda {
     fn rope(&self, x: &mut Activations, positions: &Positions) -> Result<(), Error> {
         let ((rows, columns), head_dim) = (x.shape(), positions.head_dim());
         assert_eq!(rows, positions.range().len(), "rows of the positions");
-        assert!(columns.is_multiple_of(head_dim), "{columns} columns in heads of {head_dim}");
+        shapes::check_heads(columns, head_dim);
         let arguments = Arguments::new()
             .with(x.values_mut())
             .with(positions.turns())
@@ -423,7 +423,7 @@ impl Device for Cuda {
         let (rows, columns) = queries.shape();
         let (range, head_dim) = (positions.range(), cache.head_dim);
         assert_eq!(rows, range.len(), "rows of the positions");
-        assert!(columns.is_multiple_of(head_dim), "{columns} columns in heads of {head_dim}");
+        shapes::check_heads(columns, head_dim);
         assert_eq!(out.shape(), queries.shape(), "shape of what was attended to");
         assert_ne!(window, Some(0), "a position sees itself");
         cache.check(&range);
@@ -442,9 +442,8 @@ impl Device for Cuda {
     }
 
     fn copy_row(&self, x: &Activations, row: usize, out: &mut Activations) -> Result<(), Error> {
-        let (rows, columns) = x.shape();
-        assert!(row < rows, "row {row} of {rows}");
-        assert_eq!(out.shape(), (1, columns), "shape of the copy of a row");
+        shapes::check_row(x.shape(), row, out.shape());
+        let (_, columns) = x.shape();
         let from = x.values() + (row * columns * size_of::<f32>()) as u64;
         memory::copy(from, out.values_mut(), columns * size_of::<f32>(), &self.compute)
     }

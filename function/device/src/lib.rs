@@ -26,6 +26,7 @@ mod contract;
 mod error;
 mod floats;
 mod mapping;
+mod shapes;
 
 pub use arena::{Arena, Region};
 pub use cpu::Cpu;

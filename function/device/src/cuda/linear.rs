@@ -9,7 +9,7 @@ use firstlight_kernels::cuda::round;
 
 use super::launch::Arguments;
 use super::{Activations, Cuda, NOWHERE, Tensor, format, number};
-use crate::{DType, Error, Linear};
+use crate::{DType, Error, Linear, shapes};
 
 impl Cuda {
     /// The products of the same rows; each replaces what is in its out, or is added to it.
@@ -121,8 +121,7 @@ fn product(
     out: &mut Activations,
 ) -> Result<Product, Error> {
     let (outputs, inputs) = by.weight.matrix_shape();
-    assert_eq!(x.shape().1, inputs, "columns of the rows to multiply");
-    assert_eq!(out.shape(), (x.shape().0, outputs), "shape of the product");
+    shapes::check_product(x.shape(), (outputs, inputs), out.shape());
     assert!(by.bias.is_none_or(|bias| bias.len() == outputs), "a bias for each of {outputs}");
     let bias = by.bias.map(|bias| same_dtype(by.weight, bias).map(|_| bias.start())).transpose()?;
     Ok(Product {

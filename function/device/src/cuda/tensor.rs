@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::arena::{ALIGN_BYTES, Region};
 use super::memory::Address;
 use crate::tensor::checked_shape;
-use crate::{DType, Error};
+use crate::{DType, Error, shapes};
 
 /// Immutable numbers in row-major order, in the memory of the device. Cheap to clone.
 ///
@@ -50,10 +50,7 @@ impl Tensor {
 
     /// `(rows, columns)`
     pub(super) fn matrix_shape(&self) -> (usize, usize) {
-        match *self.shape {
-            [rows, columns] => (rows, columns),
-            ref shape => panic!("a matrix has two axes, not `{shape:?}`"),
-        }
+        shapes::matrix(&self.shape)
     }
 
     pub(super) fn start(&self) -> Address {
