@@ -19,6 +19,7 @@ use std::time::Instant;
 use criterion::Criterion;
 use firstlight_device::Isa;
 use firstlight_kernels::Elements;
+use firstlight_model::Sequence;
 
 use self::limit::{Limits, Samples, Work};
 use self::model::Model;
@@ -37,8 +38,9 @@ fn measure(criterion: &mut Criterion, name: &str, model: &Model, limits: &Limits
         samples.take(bench, (limits, &work), |count| {
             let prefill = |_| {
                 let mut decoder = model.decoder(PROMPT);
+                let mut sequence = Sequence::alone(decoder.settings().blocks);
                 let begun = Instant::now();
-                decoder.forward(&[1; PROMPT]).expect("they are ids");
+                sequence.forward(&mut decoder, &[1; PROMPT]).expect("they are ids");
                 begun.elapsed()
             };
             (0..count).map(prefill).sum()

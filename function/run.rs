@@ -9,7 +9,8 @@ use firstlight_generate::{
 };
 use firstlight_load::{Layer, Layers};
 use firstlight_model::{
-    DEFAULT_CHUNK_ROWS, Decoder, Group, PromptRows, Settings as Decoding, Spec, StageOrder,
+    DEFAULT_CHUNK_ROWS, Decoder, Group, PromptRows, Sequence, Settings as Decoding, Spec,
+    StageOrder,
 };
 use firstlight_plan::Plan;
 use firstlight_store::Priority;
@@ -169,15 +170,18 @@ impl<T> Answer<T> {
         let computing = begun.layers.computing();
         let settings = Decoding {
             order: begun.order,
-            capacity: self.capacity,
+            blocks: Sequence::blocks_for(self.capacity),
             chunk_rows: DEFAULT_CHUNK_ROWS,
+            logits_rows: 1,
         };
         let groups = begun.layers.map(|layer| layer.map(group));
         let mut decoder = Decoder::new(device, spec, settings, groups)?;
         if let Some(rows) = self.rows {
             decoder.give_rows(rows);
         }
-        let mut logits = decoder.forward(&self.ids)?;
+        let mut sequence = Sequence::alone(settings.blocks);
+        sequence.forward(&mut decoder, &self.ids)?;
+        let mut logits = decoder.logits()?;
         computing.end();
         drop(progress);
         loop {
@@ -187,7 +191,8 @@ impl<T> Answer<T> {
             if !print(&step.text)? || step.finish.is_some() {
                 break;
             }
-            logits = decoder.forward(&[step.token])?;
+            sequence.forward(&mut decoder, &[step.token])?;
+            logits = decoder.logits()?;
             computing.end();
         }
         timeline.mark(Mark::LastToken);

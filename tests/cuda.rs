@@ -16,7 +16,7 @@ use firstlight_device::cuda::port::{Event, Port};
 use firstlight_device::cuda::{self, ALIGN_BYTES, Cuda, Ring, RingMemory, Streams};
 use firstlight_device::{Cpu, DType, Error as DeviceError};
 use firstlight_load::{Layers, SUPPORTED};
-use firstlight_model::{Decoder, Spec, StageOrder};
+use firstlight_model::{Decoder, Sequence, Spec, StageOrder};
 use firstlight_plan::Limits as PlanLimits;
 use firstlight_stand_in::{Checks, Schedule, StandIn};
 use firstlight_store::Store;
@@ -158,7 +158,7 @@ impl<const FOLLOWS: bool, const WAITS: bool> Gpu<Side<FOLLOWS, WAITS>> {
             let computing = layers.computing();
             let groups = layers.map(group).inspect(|_| assert_nothing_waited());
             let mut decoder = Decoder::new(self.device, spec, settings(FIRST, 64), groups).unwrap();
-            let logits = decoder.forward_all(&IDS);
+            let logits = Sequence::alone(1).forward_all(&mut decoder, &IDS);
             computing.end();
             logits
         });
@@ -178,7 +178,7 @@ async fn expected() -> Vec<f32> {
     let forward = tokio::task::spawn_blocking(move || {
         let groups = layers.map(group);
         let mut decoder = Decoder::new(Cpu::new(), spec, settings(FIRST, 64), groups).unwrap();
-        decoder.forward_all(&IDS).unwrap()
+        Sequence::alone(1).forward_all(&mut decoder, &IDS).unwrap()
     });
     forward.await.unwrap()
 }

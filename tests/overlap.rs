@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use firstlight_device::Cpu;
-use firstlight_model::{Decoder, StageOrder};
+use firstlight_model::{Decoder, Sequence, StageOrder};
 use firstlight_store::folder::Folder;
 use firstlight_store::{Body, Error, Object, Opened, Store};
 use firstlight_timeline::{Lane, Mark};
@@ -45,7 +45,8 @@ async fn layers_are_computed_before_the_last_range_has_arrived() {
     });
     let forward = tokio::task::spawn_blocking(move || {
         let mut decoder = Decoder::new(Cpu::new(), spec, settings(FIRST, 64), layers).unwrap();
-        decoder.forward(&IDS).unwrap()
+        Sequence::alone(1).forward(&mut decoder, &IDS).unwrap();
+        decoder.logits().unwrap()
     });
     let logits = tokio::time::timeout(Duration::from_mins(1), forward).await.unwrap().unwrap();
     computing.end();
@@ -82,7 +83,7 @@ async fn logits(store: impl Store) -> Vec<u32> {
     let forward = tokio::task::spawn_blocking(move || {
         let groups = layers.map(group);
         let mut decoder = Decoder::new(Cpu::new(), spec, settings(FIRST, 64), groups).unwrap();
-        decoder.forward_all(&IDS).unwrap()
+        Sequence::alone(1).forward_all(&mut decoder, &IDS).unwrap()
     });
     forward.await.unwrap().into_iter().map(f32::to_bits).collect()
 }
@@ -109,7 +110,7 @@ async fn the_rows_of_the_prompt_are_as_good_as_the_table_bit_for_bit() {
         let groups = layers.map(group);
         let mut decoder = Decoder::new(Cpu::new(), spec, settings(last, 64), groups).unwrap();
         decoder.give_rows(rows);
-        decoder.forward_all(&IDS).unwrap()
+        Sequence::alone(1).forward_all(&mut decoder, &IDS).unwrap()
     });
     // `Layers::start` spawns: the runtime is entered by `spawn_blocking`.
     let from_rows: Vec<_> = forward.await.unwrap().into_iter().map(f32::to_bits).collect();

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use firstlight_bucket::{Bucket, Objects, Running};
 use firstlight_device::{Cpu, DType, Isa, Tensor};
 use firstlight_generate::{ChatTemplate, Message, Tokenizer};
-use firstlight_model::{Decoder, Group, Spec, StageOrder};
+use firstlight_model::{Decoder, Group, Sequence, Spec, StageOrder};
 use libtest_mimic::{Arguments, run};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
@@ -168,10 +168,13 @@ fn greedy_tokens(
     });
     let settings = settings(FIRST, ids.len() + 32);
     let mut decoder = Decoder::new(Cpu::with(isa), spec.clone(), settings, groups).expect("memory");
-    let first = decoder.forward(ids).expect("they are ids");
+    let mut sequence = Sequence::alone(settings.blocks);
+    sequence.forward(&mut decoder, ids).expect("they are ids");
+    let first = decoder.logits().expect("they are there");
     let mut tokens = vec![likeliest(&first, &spec.eos_ids)];
     while tokens.len() < 32 {
-        let logits = decoder.forward(&tokens[tokens.len() - 1..]).expect("it is an id");
+        sequence.forward(&mut decoder, &tokens[tokens.len() - 1..]).expect("it is an id");
+        let logits = decoder.logits().expect("they are there");
         tokens.push(likeliest(&logits, &spec.eos_ids));
     }
     (first, tokens)

@@ -18,6 +18,7 @@ use std::time::Instant;
 use criterion::Criterion;
 use firstlight_device::Isa;
 use firstlight_kernels::Elements;
+use firstlight_model::Sequence;
 
 use self::limit::{Limits, Samples, Work};
 use self::model::Model;
@@ -38,10 +39,12 @@ fn measure(criterion: &mut Criterion, name: &str, model: &Model, limits: &Limits
         samples.take(bench, (limits, &work), |count| {
             let count = usize::try_from(count).expect("a few hundred");
             let mut decoder = model.decoder(PROMPT + count);
-            decoder.forward(&[1; PROMPT]).expect("they are ids");
+            let mut sequence = Sequence::alone(decoder.settings().blocks);
+            sequence.forward(&mut decoder, &[1; PROMPT]).expect("they are ids");
             let begun = Instant::now();
             for _ in 0..count {
-                decoder.forward(&[2]).expect("it is an id");
+                sequence.forward(&mut decoder, &[2]).expect("it is an id");
+                decoder.logits().expect("they are there");
             }
             begun.elapsed()
         });

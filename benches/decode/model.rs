@@ -56,12 +56,13 @@ impl Model {
         Self { spec: self.spec.clone(), groups: self.groups.iter().map(group).collect() }
     }
 
+    /// With room for one sequence of so many positions.
     pub(crate) fn decoder(
         &self,
-        capacity: usize,
+        positions: usize,
     ) -> Decoder<Cpu, impl Iterator<Item = Result<Group<Tensor>, Infallible>>> {
         let groups = self.groups.clone().into_iter().map(Ok);
-        let settings = settings(StageOrder::EmbeddingFirst, capacity);
+        let settings = settings(StageOrder::EmbeddingFirst, positions);
         Decoder::new(Cpu::new(), self.spec.clone(), settings, groups).expect("there is memory")
     }
 

@@ -16,8 +16,8 @@ use std::hint::black_box;
 use firstlight_device::DType;
 use firstlight_kernels::reference::check::numbers;
 use firstlight_kernels::{
-    Attend, Elements, Isa, KvLayout, KvView, Product, add, argmax, attention, gated, linear,
-    linear_add, linear_all, rms_norm, rope, silu_mul, softmax, widen,
+    Attend, Elements, Isa, KV_BLOCK, KvLayout, KvView, Product, Span, add, argmax, attention,
+    gated, linear, linear_add, linear_all, rms_norm, rope, silu_mul, softmax, widen,
 };
 use half::bf16;
 
@@ -151,15 +151,17 @@ fn attends(
     let queries = numbers(rows * columns, 1, 1.0);
     let mut out = vec![0.0; queries.len()];
     let attend = Attend { heads: model.heads, scale: 0.125, window: None };
+    let blocks: Vec<_> = (0_u32..).take(positions.div_ceil(KV_BLOCK)).collect();
     // Each row sees itself and all before it: a product with the keys, and one with the values.
     let seen: usize = (positions - rows + 1..=positions).sum();
     let bytes = 2 * positions * model.kv_heads * model.head_dim * size_of::<f32>();
     let work = Work { bytes, flop: 4 * seen * columns, like: Elements::F32(&[]) };
     group.measure(&format!("{}, last {rows} of {positions}", model.name), work, || {
-        let Elements::F32(floats) = cache.take(layout.floats(positions)) else {
+        let Elements::F32(floats) = cache.take(layout.floats(blocks.len())) else {
             unreachable!("as it was made")
         };
-        attention(isa, &queries, KvView { layout, floats, positions }, attend, &mut out);
+        let span = Span { first: positions - rows, rows, blocks: &blocks };
+        attention(isa, &queries, KvView { layout, floats }, &[span], attend, &mut out);
     });
 }
 

@@ -1,19 +1,20 @@
 //! Causal grouped-query attention over a cache, a block of positions at a time.
 //!
-//! A piece of work is a head with keys and a group of rows; each pair of a row and a head that asks
-//! is a *query*. The queries of a piece meet the blocks of the cache in their order, all of them
-//! while a block is in the first-level cache. A block gives a score for each of its positions; the
+//! A piece of work is a head with keys and a group of rows of one sequence; each pair of a row and a
+//! head that asks is a *query*. The queries of a piece meet the blocks of the sequence in their order,
+//! all of them while a block is in the first-level cache. A block gives a score for each of its positions; the
 //! softmax is *online* (Milakov and Gimelshein, 2018, <https://arxiv.org/abs/1805.02867>): the sums
 //! so far are kept relative to the largest score so far, and scaled down when a larger one comes.
 //! So no row of scores is ever longer than a block. Blocks begin at fixed positions, which is why a
-//! row's result does not depend on the rows beside it.
+//! row's result does not depend on the rows beside it, nor on where in the pool the blocks are.
 
-use std::array;
 use std::ops::Range;
+use std::{array, mem};
 
 use crate::isa::Isa;
-use crate::kv::{KvLayout, KvView};
+use crate::kv::{KV_BLOCK, KvLayout, KvView, Span};
 use crate::simd::{Kernel, Simd};
+use crate::threads::Rectangle;
 use crate::{softmax, threads, tile};
 
 /// What a query attends to.
@@ -27,50 +28,49 @@ pub struct Attend {
     pub window: Option<usize>,
 }
 
-/// Attention of the last rows of the cache: `queries` and `out` are `(rows, heads * head_dim)`, and
-/// the rows are the last ones of `cache.positions`.
-pub fn attention(isa: Isa, queries: &[f32], cache: KvView<'_>, attend: Attend, out: &mut [f32]) {
-    let kv_heads = cache.layout.kv_heads;
+/// Attention of the rows of some sequences, one sequence after the other: `queries` and `out` are
+/// `(rows, heads * head_dim)`. The keys and values of the rows are in the cache already.
+pub fn attention(
+    isa: Isa,
+    queries: &[f32],
+    cache: KvView<'_>,
+    spans: &[Span<'_>],
+    attend: Attend,
+    out: &mut [f32],
+) {
     let columns = attend.heads * cache.layout.head_dim;
-    if out.is_empty() && queries.is_empty() {
-        return;
-    }
-    let rows = queries.len() / columns;
+    let rows: usize = spans.iter().map(|span| span.rows).sum();
+    let (asked, answered) = (queries.len(), out.len());
     assert!(
-        queries.len() == rows * columns && out.len() == queries.len(),
-        "{} queries and {} results in rows of {columns}",
-        queries.len(),
-        out.len()
+        asked == rows * columns && answered == asked,
+        "{asked} queries and {answered} results in {rows} rows of {columns}"
     );
-    assert!(rows <= cache.positions, "{rows} rows of {} positions", cache.positions);
+    let kv_heads = cache.layout.kv_heads;
     assert!(attend.heads.is_multiple_of(kv_heads), "{} heads on {kv_heads}", attend.heads);
     assert_ne!(attend.window, Some(0), "a position sees itself");
 
-    let group = attend.heads / kv_heads;
-    let piece_rows = (PIECE_QUERIES / group).max(1);
-    let cost = 2 * out.len() * attend.window.unwrap_or(usize::MAX).min(cache.positions);
-    let mut pieces = threads::rectangles(out, columns, piece_rows, columns / kv_heads);
-    threads::for_each_piece(&mut pieces, 1, cost, |index, piece| {
-        let (first_row, kv_head) = (index / kv_heads * piece_rows, index % kv_heads);
-        let queries = &queries[first_row * columns..];
-        let first_position = cache.positions - rows + first_row;
-        isa.run(Piece { queries, attend, cache, kv_head, first_position, out: &mut piece[0] });
-    });
+    let seen =
+        |span: &Span<'_>| span.rows * attend.window.map_or(span.end(), |w| w.min(span.end()));
+    let cost = 2 * columns * spans.iter().map(seen).sum::<usize>();
+    let mut pieces = Piece::all(queries, cache, spans, attend, out);
+    threads::for_each_piece(&mut pieces, 1, cost, |_, piece| isa.run(&mut piece[0]));
 }
 
-/// Some rows, and the heads that share a head of the cache.
+/// Some rows of a sequence, and the heads that share a head of the cache.
 struct Piece<'a, 'out> {
     /// `(rows, heads * head_dim)`, from the first row on.
     queries: &'a [f32],
     attend: Attend,
     cache: KvView<'a>,
+    /// Of the sequence.
+    blocks: &'a [u32],
     kv_head: usize,
     first_position: usize,
     /// The columns of these heads, row by row.
-    out: &'a mut [&'out mut [f32]],
+    out: Rectangle<'out>,
 }
 
-impl Kernel for Piece<'_, '_> {
+impl Kernel for &mut Piece<'_, '_> {
     type Output = ();
 
     #[inline(always)]
@@ -80,13 +80,14 @@ impl Kernel for Piece<'_, '_> {
         let queries = self.queries();
         let mut online = Online::new(queries.len(), layout);
         let positions = self.visible(0).start..self.visible(rows - 1).end;
-        for block in positions.start / BLOCK..positions.end.div_ceil(BLOCK) {
-            let (keys, values) = self.cache.head(block, self.kv_head);
+        for block in positions.start / KV_BLOCK..positions.end.div_ceil(KV_BLOCK) {
+            let (keys, values) = self.cache.head(self.blocks[block], self.kv_head);
+            let ahead = self.ahead(block);
             online.score(simd, &queries, keys, self.attend.scale);
             for (rows, visible) in self.runs(block) {
                 let queries = rows.start * self.group()..rows.end * self.group();
                 online.normalise(simd, queries.clone(), visible.clone());
-                online.accumulate(simd, queries, values, visible);
+                online.accumulate(simd, queries, (values, ahead), visible);
             }
         }
         for (row, out) in self.out.iter_mut().enumerate() {
@@ -95,7 +96,40 @@ impl Kernel for Piece<'_, '_> {
     }
 }
 
-impl Piece<'_, '_> {
+impl<'a, 'out> Piece<'a, 'out> {
+    fn all(
+        queries: &'a [f32],
+        cache: KvView<'a>,
+        spans: &[Span<'a>],
+        attend: Attend,
+        out: &'out mut [f32],
+    ) -> Vec<Self> {
+        let KvLayout { kv_heads, head_dim } = cache.layout;
+        let columns = attend.heads * head_dim;
+        let piece_rows = (PIECE_QUERIES * kv_heads / attend.heads).max(1);
+        let mut pieces = Vec::with_capacity(spans.len() * kv_heads);
+        let (mut queries, mut out) = (queries, out);
+        for span in spans {
+            let (own, behind) = mem::take(&mut out).split_at_mut(span.rows * columns);
+            let parts = threads::rectangles(own, columns, piece_rows, columns / kv_heads);
+            pieces.extend(parts.into_iter().enumerate().map(|(index, out)| {
+                let first_row = index / kv_heads * piece_rows;
+                Self {
+                    queries: &queries[first_row * columns..],
+                    attend,
+                    cache,
+                    blocks: span.blocks,
+                    kv_head: index % kv_heads,
+                    first_position: span.first + first_row,
+                    out,
+                }
+            }));
+            queries = &queries[span.rows * columns..];
+            out = behind;
+        }
+        pieces
+    }
+
     /// Heads that share the head of the cache.
     fn group(&self) -> usize {
         self.attend.heads / self.cache.layout.kv_heads
@@ -110,6 +144,15 @@ impl Piece<'_, '_> {
         rows.flat_map(|row| row[start..start + group_columns].chunks_exact(head_dim)).collect()
     }
 
+    /// From the values of a block to the keys of the next, in numbers; where there is none, nowhere
+    /// in particular. It may go backwards, and wraps.
+    fn ahead(&self, block: usize) -> usize {
+        let (layout, own) = (self.cache.layout, self.blocks[block]);
+        let next = self.blocks.get(block + 1).copied().unwrap_or(own);
+        let keys = |block: u32| layout.head_start(block as usize, self.kv_head);
+        keys(next).wrapping_sub(keys(own) + layout.head_dim * KV_BLOCK)
+    }
+
     /// The positions that a row sees.
     fn visible(&self, row: usize) -> Range<usize> {
         let end = self.first_position + row + 1;
@@ -121,8 +164,8 @@ impl Piece<'_, '_> {
     fn runs(&self, block: usize) -> Vec<(Range<usize>, Range<usize>)> {
         let slots = |row| {
             let Range { start, end } = self.visible(row);
-            let first = block * BLOCK;
-            start.clamp(first, first + BLOCK) - first..end.clamp(first, first + BLOCK) - first
+            let first = block * KV_BLOCK;
+            start.clamp(first, first + KV_BLOCK) - first..end.clamp(first, first + KV_BLOCK) - first
         };
         let mut runs: Vec<(Range<usize>, Range<usize>)> = Vec::new();
         for row in 0..self.out.len() {
@@ -143,14 +186,12 @@ struct Online {
     maxima: Vec<f32>,
     /// The sum of `e^(score - maximum)`.
     sums: Vec<f32>,
-    /// `(queries, BLOCK)`: the scores of the block, then their exponentials.
+    /// `(queries, KV_BLOCK)`: the scores of the block, then their exponentials.
     scores: Vec<f32>,
     /// `(queries, width)`: the values, weighted with those exponentials.
     values: Vec<f32>,
     /// Columns of a row of values.
     width: usize,
-    /// From the values of a block to the keys of the next, in numbers.
-    ahead: usize,
 }
 
 /// Runs `$body` for all of `$range` in tiles of four, two and one, with `$m` as that constant and
@@ -177,19 +218,18 @@ impl Online {
         Self {
             maxima: vec![f32::NEG_INFINITY; queries],
             sums: vec![0.0; queries],
-            scores: vec![0.0; queries * BLOCK],
+            scores: vec![0.0; queries * KV_BLOCK],
             values: vec![0.0; queries * width],
             width,
-            ahead: layout.floats(BLOCK) - layout.head_dim * BLOCK,
         }
     }
 
-    /// `scores = queries keys * scale`, with keys `(head_dim, BLOCK)`: also those that a query may
+    /// `scores = queries keys * scale`, with keys `(head_dim, KV_BLOCK)`: also those that a query may
     /// not see.
     #[inline(always)]
     fn score<S: Simd>(&mut self, simd: S, queries: &[&[f32]], keys: &[f32], scale: f32) {
         let keys = S::chunks(keys).0;
-        let stride = BLOCK / S::LANES;
+        let stride = KV_BLOCK / S::LANES;
         for_each_tile!(0..queries.len(), (query, M) => {
             let queries: [_; M] = array::from_fn(|m| queries[query + m]);
             for column in (0..stride).step_by(2) {
@@ -197,7 +237,7 @@ impl Online {
                 // The values lie behind the keys.
                 tile::outer(simd, queries, &keys[column..], (stride, keys.len()), &mut sums);
                 for (m, sums) in sums.iter().enumerate() {
-                    let row = S::chunks_mut(&mut self.scores[(query + m) * BLOCK..][..BLOCK]).0;
+                    let row = S::chunks_mut(&mut self.scores[(query + m) * KV_BLOCK..][..KV_BLOCK]).0;
                     simd.store(simd.mul(sums[0], simd.splat(scale)), &mut row[column]);
                     simd.store(simd.mul(sums[1], simd.splat(scale)), &mut row[column + 1]);
                 }
@@ -210,7 +250,7 @@ impl Online {
     #[inline(always)]
     fn normalise<S: Simd>(&mut self, simd: S, queries: Range<usize>, visible: Range<usize>) {
         for query in queries {
-            let scores = &mut self.scores[query * BLOCK..][visible.clone()];
+            let scores = &mut self.scores[query * KV_BLOCK..][visible.clone()];
             let maximum = self.maxima[query];
             let larger = maximum.max(softmax::maximum(simd, scores));
             // While all scores are minus infinity, so that a later block can still begin the sums.
@@ -225,22 +265,23 @@ impl Online {
         }
     }
 
-    /// `values += exponentials block`, with exponentials `(queries, visible)` and block `(BLOCK,
-    /// width)`.
+    /// `values += exponentials block`, with exponentials `(queries, visible)` and block `(KV_BLOCK,
+    /// width)`, from which to the next keys it is `ahead`.
     #[inline(always)]
     fn accumulate<S: Simd>(
         &mut self,
         simd: S,
         queries: Range<usize>,
-        block: &[f32],
+        (block, ahead): (&[f32], usize),
         visible: Range<usize>,
     ) {
         let stride = self.width / S::LANES;
-        let ahead = self.ahead / S::LANES;
+        // A whole number of vectors, in either direction.
+        let ahead = ahead.cast_signed() / S::LANES.cast_signed();
         let block = &S::chunks(block).0[visible.start * stride..];
         for_each_tile!(queries, (query, M) => {
             let weights: [_; M] =
-                array::from_fn(|m| &self.scores[(query + m) * BLOCK..][visible.clone()]);
+                array::from_fn(|m| &self.scores[(query + m) * KV_BLOCK..][visible.clone()]);
             let values = &mut self.values[query * self.width..][..M * self.width];
             let values = S::chunks_mut(values).0;
             for column in (0..stride).step_by(2) {
@@ -248,7 +289,7 @@ impl Online {
                 for (sums, row) in sums.iter_mut().zip(values.chunks_exact(stride)) {
                     *sums = [simd.load(&row[column]), simd.load(&row[column + 1])];
                 }
-                tile::outer(simd, weights, &block[column..], (stride, ahead), &mut sums);
+                tile::outer(simd, weights, &block[column..], (stride, ahead.cast_unsigned()), &mut sums);
                 for (sums, row) in sums.iter().zip(values.chunks_exact_mut(stride)) {
                     simd.store(sums[0], &mut row[column]);
                     simd.store(sums[1], &mut row[column + 1]);
@@ -267,10 +308,6 @@ impl Online {
         }
     }
 }
-
-/// Positions in a block: four vectors of sixteen; a block of one head and 64 columns is as large as
-/// a first-level cache.
-pub(crate) const BLOCK: usize = 64;
 
 /// Queries in a piece of work. Their scores and, at 64 columns, their values are 16 KiB each; and a
 /// block that comes from the third-level cache is used for long enough (64 queries are 10

@@ -62,7 +62,7 @@ pub use attention::{Attend, attention};
 pub use elements::{Elements, Matrix};
 pub use elementwise::{add, silu_mul, widen};
 pub use isa::Isa;
-pub use kv::{KvLayout, KvView};
+pub use kv::{KV_BLOCK, KvLayout, KvView, Span};
 pub use linear::{Product, gated, linear, linear_add, linear_all};
 pub use norm::{rms_norm, rms_norm_in_place};
 pub use rope::{rope, turns};

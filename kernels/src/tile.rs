@@ -80,7 +80,7 @@ pub(crate) fn dot_in_order<F: Form, const N: usize>(
 /// vectors.
 ///
 /// Row `t` of `b` starts at vector `t * stride`, and what will be needed after `b` is `ahead`
-/// vectors further. As in [`dot`], each lane is one chain in the order of `t`.
+/// vectors further (it wraps where that is before it). As in [`dot`], each lane is one chain in the order of `t`.
 #[inline(always)]
 pub(crate) fn outer<S: Simd, const M: usize>(
     simd: S,
@@ -97,7 +97,7 @@ pub(crate) fn outer<S: Simd, const M: usize>(
     for step in 0..steps {
         let row = &b[step * stride..][..2];
         for line in (0..2).step_by(LINE_BYTES / size_of::<f32>() / S::LANES) {
-            simd.prefetch(row, ahead + line);
+            simd.prefetch(row, ahead.wrapping_add(line));
         }
         let (first, second) = (simd.load(&row[0]), simd.load(&row[1]));
         for (sums, a) in local.iter_mut().zip(a) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use firstlight_device::Tensor;
 use firstlight_load::{Checkpoint, Error, Layer, Layers, SUPPORTED};
 use firstlight_model::{
-    DEFAULT_CHUNK_ROWS, Group, PromptRows, Settings, Spec, StageOrder, TensorSpec,
+    DEFAULT_CHUNK_ROWS, Group, PromptRows, Sequence, Settings, Spec, StageOrder, TensorSpec,
 };
 use firstlight_plan::{Limits as PlanLimits, Plan, Stage, Want};
 use firstlight_store::folder::Folder;
@@ -62,9 +62,10 @@ pub(crate) fn folder(path: &Path) -> Folder {
     Folder::new(path).expect("it is there")
 }
 
-/// What a decoder over such a load is told.
-pub(crate) fn settings(order: StageOrder, capacity: usize) -> Settings {
-    Settings { order, capacity, chunk_rows: DEFAULT_CHUNK_ROWS }
+/// What a decoder over such a load is told, for one sequence of so many positions.
+pub(crate) fn settings(order: StageOrder, positions: usize) -> Settings {
+    let blocks = Sequence::blocks_for(positions);
+    Settings { order, blocks, chunk_rows: DEFAULT_CHUNK_ROWS, logits_rows: 1 }
 }
 
 /// The loader's layer as the model's group.

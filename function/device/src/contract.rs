@@ -8,14 +8,13 @@
 //! in another order. Activations that meet weights are such that no device rounds them.
 
 use std::mem;
-use std::ops::Range;
 
 use bytes::Bytes;
 use firstlight_kernels::reference::check::{Weights, assert_close, numbers};
 use firstlight_kernels::reference::{self, PlainCache};
 use firstlight_kernels::{Attend, Elements, Matrix};
 
-use crate::{DType, Device, Linear, Tensor};
+use crate::{DType, Device, KV_BLOCK, Linear, Span, Tensor};
 
 /// A device that is held to the contract.
 pub(crate) trait Held: Device {
@@ -55,8 +54,8 @@ macro_rules! device_tests {
     ($devices:expr) => {
         $crate::contract::device_tests!(@each $devices,
             activations_start_as_zeros, rows_can_shrink_and_grow, embed, rms_norm, linear,
-            linear_all, gated, rope, append_and_attention, attention_far_into_a_context,
-            copy_row_and_argmax
+            linear_all, gated, append_and_attention, attention_far_into_a_context,
+            copy_rows_and_argmax
         );
     };
     (@each $devices:expr, $($check:ident),+) => {
@@ -233,17 +232,24 @@ fn exact(count: usize) -> Vec<f32> {
     widened(&rounded)
 }
 
+/// Two sequences, at different positions.
 pub(crate) fn rope<D: Held>(device: &D) {
     for head_dim in [16, 64, 128] {
         let frequencies: Vec<_> =
             (0..head_dim / 2).map(|i| 1e4_f32.powf(-2.0 * i as f32 / head_dim as f32)).collect();
         let columns = 3 * head_dim;
-        let values = numbers(4 * columns, 1, 2.0);
+        let values = numbers(5 * columns, 1, 2.0);
         let mut x = matrix(device, &values, columns);
-        let mut positions = device.positions(5, &frequencies).unwrap();
-        device.set_positions(&mut positions, 1234, 4).unwrap();
+        let mut positions = device.positions(6, 32, &frequencies).unwrap();
+        let spans = [
+            Span { first: 1234, rows: 4, blocks: &[0; 20] },
+            Span { first: 7, rows: 1, blocks: &[1] },
+        ];
+        device.set_positions(&mut positions, &spans).unwrap();
         device.rope(&mut x, &positions).unwrap();
-        let expected = reference::rope(&values, columns, &frequencies, 1234);
+        let (first, second) = values.split_at(4 * columns);
+        let mut expected = reference::rope(first, columns, &frequencies, 1234);
+        expected.extend(reference::rope(second, columns, &frequencies, 7));
         close(device, &x, &expected, 2e-6, "rope");
     }
 }
@@ -263,7 +269,7 @@ pub(crate) fn append_and_attention<D: Held>(device: &D) {
         (1, 1, 256, None),
     ] {
         let shape = Shape { kv_heads, group, head_dim, window };
-        shape.check(device, 110, &[(0, 70), (70, 37), (107, 1), (108, 1), (109, 1)]);
+        shape.check(device, &[0], &[&[(0, 70)], &[(0, 37)], &[(0, 1)], &[(0, 1)], &[(0, 1)]]);
     }
 }
 
@@ -272,8 +278,26 @@ pub(crate) fn attention_far_into_a_context<D: Held>(device: &D) {
     for (kv_heads, group, head_dim) in [(2, 4, 64), (1, 3, 128)] {
         for window in [None, Some(400)] {
             let shape = Shape { kv_heads, group, head_dim, window };
-            shape.check(device, 1200, &[(1100, 1), (1101, 3), (1104, 1)]);
+            shape.check(device, &[1100], &[&[(0, 1)], &[(0, 3)], &[(0, 1)]]);
         }
+    }
+}
+
+/// Prompts and tokens of several sequences in one pass, near the beginning and far from it.
+pub(crate) fn sequences_beside_each_other<D: Held>(device: &D) {
+    for (kv_heads, group, head_dim, window) in
+        [(2, 3, 64, None), (1, 2, 128, Some(70)), (1, 1, 256, None)]
+    {
+        let shape = Shape { kv_heads, group, head_dim, window };
+        shape.check(
+            device,
+            &[0, 130, 64, 1, 700],
+            &[
+                &[(0, 40), (1, 1), (2, 5), (3, 66), (4, 1)],
+                &[(3, 1), (0, 1), (4, 1), (2, 1), (1, 1)],
+                &[(1, 1), (2, 70), (0, 30)],
+            ],
+        );
     }
 }
 
@@ -286,61 +310,135 @@ struct Shape {
     window: Option<usize>,
 }
 
-impl Shape {
-    /// Passes, each of so many rows from a position on; what is before the first one is there.
-    fn check<D: Held>(&self, device: &D, capacity: usize, passes: &[(usize, usize)]) {
-        let &Self { kv_heads, group, head_dim, window } = self;
-        let columns = kv_heads * head_dim;
-        let keys = numbers(capacity * columns, 1, 2.0);
-        let values = numbers(capacity * columns, 2, 2.0);
-        let heads = kv_heads * group;
-        let scale = 1.0 / (head_dim as f32).sqrt();
-        let mut cache = device.kv_cache(capacity, kv_heads, head_dim).unwrap();
-        let mut positions = device.positions(capacity, &vec![1.0; head_dim / 2]).unwrap();
-        let append = |device: &D, positions: &D::Positions, cache: &mut D::KvCache, part| {
-            let [keys, values] =
-                [&keys, &values].map(|all| matrix(device, &all[Range::clone(&part)], columns));
-            device.append(&keys, &values, positions, cache).unwrap();
-        };
-        let before = passes[0].0;
-        if before > 0 {
-            device.set_positions(&mut positions, 0, before).unwrap();
-            append(device, &positions, &mut cache, 0..before * columns);
-        }
-        for &(first, rows) in passes {
-            let end = first + rows;
-            device.set_positions(&mut positions, first, rows).unwrap();
-            append(device, &positions, &mut cache, first * columns..end * columns);
+/// What is known of one sequence.
+struct Sequence {
+    keys: Vec<f32>,
+    values: Vec<f32>,
+    /// Anywhere in the pool.
+    blocks: Vec<u32>,
+    /// Positions that the cache holds.
+    held: usize,
+}
 
-            let queries = numbers(rows * heads * head_dim, 3 + first as u64, 2.0);
-            let plain = PlainCache {
-                kv_heads,
-                head_dim,
-                keys: &keys[..end * columns],
-                values: &values[..end * columns],
-            };
-            let expected = reference::attention(&queries, plain, Attend { heads, scale, window });
-            let queries = matrix(device, &queries, heads * head_dim);
-            let mut out = device.activations(rows, heads * head_dim).unwrap();
-            device.attention(&queries, &cache, &positions, scale, window, &mut out).unwrap();
-            assert_close(
-                &device.read(&out).unwrap(),
-                &expected,
-                device.attention_bound(),
-                "attention",
-            );
+/// The number of a sequence, and how many rows it has in a pass.
+type Part = (usize, usize);
+
+impl Shape {
+    /// Sequences of which so many positions are held, and passes over some of them.
+    fn check<D: Held>(&self, device: &D, held: &[usize], passes: &[&[Part]]) {
+        let mut sequences = self.sequences(held, passes);
+        let blocks = sequences.iter().map(|sequence| sequence.blocks.len()).sum();
+        let mut cache = device.kv_cache(blocks, self.kv_heads, self.head_dim).unwrap();
+        let begun: Vec<_> =
+            held.iter().copied().enumerate().filter(|(_, held)| *held > 0).collect();
+        if !begun.is_empty() {
+            self.append(device, &mut sequences, &begun, &mut cache);
         }
+        for (seed, &parts) in (3..).zip(passes) {
+            let positions = self.append(device, &mut sequences, parts, &mut cache);
+            let columns = self.kv_heads * self.group * self.head_dim;
+            let rows: usize = parts.iter().map(|(_, rows)| rows).sum();
+            let queries = numbers(rows * columns, seed, 2.0);
+            let expected = self.expected(&sequences, parts, &queries);
+            let queries = matrix(device, &queries, columns);
+            let mut out = device.activations(rows, columns).unwrap();
+            let (scale, window) = (self.scale(), self.window);
+            device.attention(&queries, &cache, &positions, scale, window, &mut out).unwrap();
+            let (found, bound) = (device.read(&out).unwrap(), device.attention_bound());
+            assert_close(&found, &expected, bound, "attention");
+        }
+    }
+
+    /// With numbers for all positions that they will have, and blocks that lie crosswise.
+    fn sequences(&self, held: &[usize], passes: &[&[Part]]) -> Vec<Sequence> {
+        let columns = self.kv_heads * self.head_dim;
+        let parts = || passes.iter().copied().flatten();
+        let sequence = |(index, held): (usize, usize)| {
+            let rows: usize = parts().filter(|part| part.0 == index).map(|part| part.1).sum();
+            let count = (held + rows) * columns;
+            let seed = 100 + 2 * index as u64;
+            let [keys, values] = [seed, seed + 1].map(|seed| numbers(count, seed, 2.0));
+            (keys, values, (held + rows).div_ceil(KV_BLOCK))
+        };
+        let made: Vec<_> = held.iter().copied().enumerate().map(sequence).collect();
+        let mut free =
+            0..u32::try_from(made.iter().map(|(.., blocks)| blocks).sum::<usize>()).unwrap();
+        let mut sequences: Vec<_> = made
+            .into_iter()
+            .map(|(keys, values, _)| Sequence { keys, values, blocks: Vec::new(), held: 0 })
+            .collect();
+        while !free.is_empty() {
+            for Sequence { keys, blocks, .. } in &mut sequences {
+                if blocks.len() * KV_BLOCK * columns < keys.len() {
+                    blocks.extend(free.next_back());
+                }
+            }
+        }
+        sequences
+    }
+
+    /// Puts the rows of a pass behind what their sequences hold; where they are now.
+    fn append<D: Held>(
+        &self,
+        device: &D,
+        sequences: &mut [Sequence],
+        parts: &[Part],
+        cache: &mut D::KvCache,
+    ) -> D::Positions {
+        let columns = self.kv_heads * self.head_dim;
+        let (mut keys, mut values) = (Vec::new(), Vec::new());
+        for &(index, rows) in parts {
+            let Sequence { held, keys: all_keys, values: all_values, .. } = &mut sequences[index];
+            let part = *held * columns..(*held + rows) * columns;
+            keys.extend(&all_keys[part.clone()]);
+            values.extend(&all_values[part]);
+            *held += rows;
+        }
+        let span = |&(index, rows): &Part| {
+            let Sequence { held, blocks, .. } = &sequences[index];
+            Span { first: held - rows, rows, blocks }
+        };
+        let spans: Vec<_> = parts.iter().map(span).collect();
+        let blocks = spans.iter().map(|span| span.blocks.len()).sum();
+        let (rows, frequencies) = (keys.len() / columns, vec![1.0; self.head_dim / 2]);
+        let mut positions = device.positions(rows, blocks, &frequencies).unwrap();
+        device.set_positions(&mut positions, &spans).unwrap();
+        let [keys, values] = [keys, values].map(|numbers| matrix(device, &numbers, columns));
+        device.append(&keys, &values, &positions, cache).unwrap();
+        positions
+    }
+
+    fn expected(&self, sequences: &[Sequence], parts: &[Part], queries: &[f32]) -> Vec<f64> {
+        let &Self { kv_heads, group, head_dim, window } = self;
+        let attend = Attend { heads: kv_heads * group, scale: self.scale(), window };
+        let mut rest = queries;
+        let part = |&(index, rows): &Part| {
+            let Sequence { keys, values, held, .. } = &sequences[index];
+            let numbers = ..held * kv_heads * head_dim;
+            let (keys, values) = (&keys[numbers], &values[numbers]);
+            let own = rest.split_off(..rows * attend.heads * head_dim).unwrap();
+            reference::attention(own, PlainCache { kv_heads, head_dim, keys, values }, attend)
+        };
+        parts.iter().flat_map(part).collect()
+    }
+
+    fn scale(&self) -> f32 {
+        1.0 / (self.head_dim as f32).sqrt()
     }
 }
 
-pub(crate) fn copy_row_and_argmax<D: Held>(device: &D) {
+pub(crate) fn copy_rows_and_argmax<D: Held>(device: &D) {
     const NAN: f32 = f32::NAN;
     let values = [1.0, 2.0, 2.0, NAN, -1.0, NAN, NAN, NAN, NAN];
     let x = matrix(device, &values, 3);
     assert_eq!(device.argmax(&x).unwrap(), [1, 1, 0]);
-    let mut row = device.activations(1, 3).unwrap();
-    device.copy_row(&x, 0, &mut row).unwrap();
-    assert_eq!(device.read(&row).unwrap(), values[..3]);
+    let mut rows = device.activations(3, 3).unwrap();
+    device.copy_rows(&x, 0..1, &mut rows, 2).unwrap();
+    device.copy_rows(&x, 0..1, &mut rows, 0).unwrap();
+    assert_eq!(device.read(&rows).unwrap(), [1.0, 2.0, 2.0, 0.0, 0.0, 0.0, 1.0, 2.0, 2.0]);
+    let values = numbers(12, 1, 1.0);
+    device.copy_rows(&matrix(device, &values, 3), 2..4, &mut rows, 1).unwrap();
+    assert_eq!(device.read(&rows).unwrap()[3..], values[6..]);
 }
 
 /// Activations with these values. The trait takes them from tables of weights only, so they come

@@ -7,12 +7,14 @@ mod activations;
 mod kv_cache;
 mod positions;
 
+use std::ops::Range;
+
 use firstlight_kernels::{self as kernels, Attend, Elements, Isa, Matrix, Product};
 
 pub use self::activations::Activations;
 pub use self::kv_cache::KvCache;
 pub use self::positions::Positions;
-use crate::{Device, Error, Linear, Tensor, shapes};
+use crate::{Device, Error, Linear, Span, Tensor, shapes};
 
 /// The processor that runs this program, with the fastest of its instruction sets.
 #[derive(Clone, Copy, Debug)]
@@ -60,17 +62,17 @@ impl Device for Cpu {
         Activations::new(rows, columns)
     }
 
-    fn kv_cache(
-        &self,
-        capacity: usize,
-        kv_heads: usize,
-        head_dim: usize,
-    ) -> Result<KvCache, Error> {
-        KvCache::new(capacity, kv_heads, head_dim)
+    fn kv_cache(&self, blocks: usize, kv_heads: usize, head_dim: usize) -> Result<KvCache, Error> {
+        KvCache::new(blocks, kv_heads, head_dim)
     }
 
-    fn positions(&self, rows: usize, inverse_frequencies: &[f32]) -> Result<Positions, Error> {
-        Positions::new(rows, inverse_frequencies)
+    fn positions(
+        &self,
+        rows: usize,
+        blocks: usize,
+        inverse_frequencies: &[f32],
+    ) -> Result<Positions, Error> {
+        Positions::new(rows, blocks, inverse_frequencies)
     }
 
     fn set_rows(&self, x: &mut Activations, rows: usize) {
@@ -164,13 +166,8 @@ impl Device for Cpu {
         Ok(())
     }
 
-    fn set_positions(
-        &self,
-        positions: &mut Positions,
-        first: usize,
-        rows: usize,
-    ) -> Result<(), Error> {
-        positions.set(first, rows);
+    fn set_positions(&self, positions: &mut Positions, spans: &[Span<'_>]) -> Result<(), Error> {
+        positions.set(spans);
         Ok(())
     }
 
@@ -188,7 +185,7 @@ impl Device for Cpu {
         positions: &Positions,
         cache: &mut KvCache,
     ) -> Result<(), Error> {
-        cache.put(keys, values, positions.range());
+        cache.put(keys, values, positions);
         Ok(())
     }
 
@@ -202,21 +199,28 @@ impl Device for Cpu {
         out: &mut Activations,
     ) -> Result<(), Error> {
         let (rows, columns) = queries.shape();
-        let positions = positions.range();
-        assert_eq!(rows, positions.len(), "rows of the positions");
-        let view = cache.view(positions.end);
+        assert_eq!(rows, positions.rows(), "rows of the positions");
+        let view = cache.view(positions);
         let head_dim = view.layout.head_dim;
         shapes::check_heads(columns, head_dim);
         assert_eq!(out.shape(), queries.shape(), "shape of what was attended to");
         let attend = Attend { heads: columns / head_dim, scale, window };
-        kernels::attention(self.isa, queries.as_slice(), view, attend, out.as_mut_slice());
+        let spans: Vec<_> = positions.spans().collect();
+        kernels::attention(self.isa, queries.as_slice(), view, &spans, attend, out.as_mut_slice());
         Ok(())
     }
 
-    fn copy_row(&self, x: &Activations, row: usize, out: &mut Activations) -> Result<(), Error> {
-        shapes::check_row(x.shape(), row, out.shape());
+    fn copy_rows(
+        &self,
+        x: &Activations,
+        rows: Range<usize>,
+        out: &mut Activations,
+        to: usize,
+    ) -> Result<(), Error> {
+        shapes::check_rows(x.shape(), &rows, out.shape(), to);
         let (_, columns) = x.shape();
-        out.as_mut_slice().copy_from_slice(&x.as_slice()[row * columns..(row + 1) * columns]);
+        let out = &mut out.as_mut_slice()[to * columns..][..rows.len() * columns];
+        out.copy_from_slice(&x.as_slice()[rows.start * columns..rows.end * columns]);
         Ok(())
     }
 
@@ -256,6 +260,10 @@ mod tests {
     use super::*;
 
     crate::contract::device_tests!(Isa::available().into_iter().map(Cpu::with));
+    crate::contract::device_tests!(
+        @each Isa::available().into_iter().map(Cpu::with),
+        rope, sequences_beside_each_other
+    );
 
     fn table(rows: usize, columns: usize) -> Tensor {
         let bytes = vec![0; rows * columns * 2].into();
@@ -270,15 +278,37 @@ mod tests {
         cpu.embed(&table(4, 3), &[4], &mut out).unwrap();
     }
 
-    #[test]
-    #[should_panic(expected = "positions `4..6` of 5")]
-    fn more_than_the_capacity_panics() {
+    fn append_to(blocks: usize, span: Span<'_>) {
         let cpu = Cpu::new();
-        let mut cache = cpu.kv_cache(5, 1, 8).unwrap();
-        let mut positions = cpu.positions(2, &[1.0; 4]).unwrap();
-        cpu.set_positions(&mut positions, 4, 2).unwrap();
-        let x = cpu.activations(2, 8).unwrap();
+        let mut cache = cpu.kv_cache(blocks, 1, 8).unwrap();
+        let mut positions = cpu.positions(2, 3, &[1.0; 4]).unwrap();
+        cpu.set_positions(&mut positions, &[span]).unwrap();
+        let x = cpu.activations(span.rows, 8).unwrap();
         cpu.append(&x, &x, &positions, &mut cache).unwrap();
+    }
+
+    #[test]
+    #[should_panic(expected = "positions up to 65 in 1 blocks of 64")]
+    fn more_positions_than_the_blocks_hold_panic() {
+        append_to(2, Span { first: 63, rows: 2, blocks: &[0] });
+    }
+
+    #[test]
+    #[should_panic(expected = "block 2 of 2")]
+    fn a_block_past_the_pool_panics() {
+        append_to(2, Span { first: 63, rows: 2, blocks: &[2, 0] });
+    }
+
+    #[test]
+    #[should_panic(expected = "4 blocks in positions made for 3")]
+    fn more_blocks_than_there_is_room_for_panic() {
+        append_to(4, Span { first: 192, rows: 1, blocks: &[0, 1, 2, 3] });
+    }
+
+    #[test]
+    #[should_panic(expected = "3 rows in positions made for 2")]
+    fn more_rows_than_positions_were_made_for_panic() {
+        append_to(2, Span { first: 0, rows: 3, blocks: &[0] });
     }
 
     #[test]

@@ -42,6 +42,7 @@ pub mod slot;
 pub mod watch;
 
 use std::cell::RefCell;
+use std::ops::Range;
 use std::slice;
 use std::sync::Arc;
 
@@ -65,7 +66,7 @@ use self::staging::Staging;
 pub use self::stream::Stream;
 pub use self::streams::Streams;
 pub use self::tensor::Tensor;
-use crate::{DType, Device, Error, Linear, shapes};
+use crate::{DType, Device, Error, KV_BLOCK, Linear, Span, shapes};
 
 /// One GPU.
 #[derive(Debug)]
@@ -259,16 +260,16 @@ impl Device for Cuda {
         Activations::new(&self.compute, rows, columns)
     }
 
-    fn kv_cache(
-        &self,
-        capacity: usize,
-        kv_heads: usize,
-        head_dim: usize,
-    ) -> Result<KvCache, Error> {
-        KvCache::new(&self.context, self.cache, [capacity, kv_heads, head_dim])
+    fn kv_cache(&self, blocks: usize, kv_heads: usize, head_dim: usize) -> Result<KvCache, Error> {
+        KvCache::new(&self.context, self.cache, [blocks * KV_BLOCK, kv_heads, head_dim])
     }
 
-    fn positions(&self, rows: usize, inverse_frequencies: &[f32]) -> Result<Positions, Error> {
+    fn positions(
+        &self,
+        rows: usize,
+        _blocks: usize,
+        inverse_frequencies: &[f32],
+    ) -> Result<Positions, Error> {
         let positions = Positions::new(&self.compute, rows, inverse_frequencies.len())?;
         let bytes: Vec<u8> = inverse_frequencies.iter().flat_map(|x| x.to_ne_bytes()).collect();
         self.staging.borrow_mut().send(&bytes, positions.frequencies())?;
@@ -358,13 +359,9 @@ impl Device for Cuda {
         self.gated_product(x, [gate, up], out)
     }
 
-    fn set_positions(
-        &self,
-        positions: &mut Positions,
-        first: usize,
-        rows: usize,
-    ) -> Result<(), Error> {
-        positions.set(&self.compute, first, rows)?;
+    fn set_positions(&self, positions: &mut Positions, spans: &[Span<'_>]) -> Result<(), Error> {
+        positions.set(&self.compute, spans)?;
+        let rows = positions.range().len();
         let half = number(positions.head_dim() / 2);
         let arguments = Arguments::new()
             .with(positions.frequencies())
@@ -441,11 +438,19 @@ impl Device for Cuda {
         self.decode(queries, cache, positions, shape, out)
     }
 
-    fn copy_row(&self, x: &Activations, row: usize, out: &mut Activations) -> Result<(), Error> {
-        shapes::check_row(x.shape(), row, out.shape());
+    fn copy_rows(
+        &self,
+        x: &Activations,
+        rows: Range<usize>,
+        out: &mut Activations,
+        to: usize,
+    ) -> Result<(), Error> {
+        shapes::check_rows(x.shape(), &rows, out.shape(), to);
         let (_, columns) = x.shape();
-        let from = x.values() + (row * columns * size_of::<f32>()) as u64;
-        memory::copy(from, out.values_mut(), columns * size_of::<f32>(), &self.compute)
+        let bytes = |rows: usize| rows * columns * size_of::<f32>();
+        let from = x.values() + bytes(rows.start) as u64;
+        let to = out.values_mut() + bytes(to) as u64;
+        memory::copy(from, to, bytes(rows.len()), &self.compute)
     }
 
     fn argmax(&self, x: &Activations) -> Result<Vec<u32>, Error> {

@@ -28,11 +28,13 @@ mod floats;
 mod mapping;
 mod shapes;
 
+use std::ops::Range;
+
 pub use arena::{Arena, Region};
 pub use cpu::Cpu;
 pub use cuda::Cuda;
 pub use error::Error;
-pub use firstlight_kernels::{Isa, Team};
+pub use firstlight_kernels::{Isa, KV_BLOCK, Span, Team};
 pub use tensor::{DType, Tensor};
 
 /// `x weight^T + bias`, to be done.
@@ -54,10 +56,11 @@ pub trait Device {
     type Tensor;
     /// A row-major f32 matrix `(rows, columns)`.
     type Activations;
-    /// The keys and values of one layer, `(capacity, kv_heads, head_dim)` each.
+    /// The keys and values of one layer, `(blocks, KV_BLOCK, kv_heads, head_dim)` each: a pool whose
+    /// blocks are given to sequences.
     type KvCache;
-    /// Where the rows of a pass stand in the context, and the angles by which their heads turn
-    /// there: the same for all layers.
+    /// Which sequences the rows of a pass belong to, where in them they stand, and the angles by
+    /// which their heads turn there: the same for all layers.
     type Positions;
 
     /// Weights of the host, resident: for the few that are not streamed to where they belong.
@@ -66,18 +69,23 @@ pub trait Device {
     /// Room for `(rows, columns)`; the contents are zero.
     fn activations(&self, rows: usize, columns: usize) -> Result<Self::Activations, Error>;
 
-    /// An empty cache of one layer with room for `capacity` positions. Memory is touched as it is
+    /// The cache of one layer: so many blocks of [`KV_BLOCK`] positions. Memory is touched as it is
     /// used.
     fn kv_cache(
         &self,
-        capacity: usize,
+        blocks: usize,
         kv_heads: usize,
         head_dim: usize,
     ) -> Result<Self::KvCache, Error>;
 
-    /// Room for the positions of `rows` rows. Heads have `2 * inverse_frequencies.len()` columns.
-    fn positions(&self, rows: usize, inverse_frequencies: &[f32])
-    -> Result<Self::Positions, Error>;
+    /// Room for the positions of `rows` rows, whose sequences have `blocks` blocks at most, all
+    /// together. Heads have `2 * inverse_frequencies.len()` columns.
+    fn positions(
+        &self,
+        rows: usize,
+        blocks: usize,
+        inverse_frequencies: &[f32],
+    ) -> Result<Self::Positions, Error>;
 
     /// Sets the number of rows that `x` holds; at most what it was made with. The columns stay.
     fn set_rows(&self, x: &mut Self::Activations, rows: usize);
@@ -145,12 +153,12 @@ pub trait Device {
         out: &mut Self::Activations,
     ) -> Result<(), Error>;
 
-    /// The rows of a pass stand at the positions from `first` on.
+    /// The rows of a pass are those of `spans`, one behind the other; each is of a sequence of its
+    /// own. A span whose blocks end before its rows do panics.
     fn set_positions(
         &self,
         positions: &mut Self::Positions,
-        first: usize,
-        rows: usize,
+        spans: &[Span<'_>],
     ) -> Result<(), Error>;
 
     /// Rotary embedding (Su et al., 2021) in the half-split layout of the checkpoints: in each head,
@@ -159,7 +167,7 @@ pub trait Device {
     fn rope(&self, x: &mut Self::Activations, positions: &Self::Positions) -> Result<(), Error>;
 
     /// Puts keys and values `(rows, kv_heads * head_dim)` into the cache at the positions of their
-    /// rows. One past the capacity panics.
+    /// rows. A block that the cache does not have panics.
     fn append(
         &self,
         keys: &Self::Activations,
@@ -168,9 +176,9 @@ pub trait Device {
         cache: &mut Self::KvCache,
     ) -> Result<(), Error>;
 
-    /// Causal grouped-query attention: each row sees its own position in the cache and those before
-    /// it; queries and out `(rows, heads * head_dim)`, scores scaled by `scale`. With a window of
-    /// `w`, a position sees itself and the `w - 1` before it.
+    /// Causal grouped-query attention: each row sees its own position in its sequence and those
+    /// before it; queries and out `(rows, heads * head_dim)`, scores scaled by `scale`. With a window
+    /// of `w`, a position sees itself and the `w - 1` before it.
     fn attention(
         &self,
         queries: &Self::Activations,
@@ -181,12 +189,13 @@ pub trait Device {
         out: &mut Self::Activations,
     ) -> Result<(), Error>;
 
-    /// Copies row `row` of `x` to the only row of `out`.
-    fn copy_row(
+    /// Copies `rows` of `x` to as many rows of `out` from row `to` on.
+    fn copy_rows(
         &self,
         x: &Self::Activations,
-        row: usize,
+        rows: Range<usize>,
         out: &mut Self::Activations,
+        to: usize,
     ) -> Result<(), Error>;
 
     /// The column of the largest value of each row; the first of equals, and a NaN loses to every

@@ -1,6 +1,10 @@
 //! What sizes an operation takes: checked alike on every device. What does not fit together is a bug of the caller, and
 //! panics.
 
+use std::ops::Range;
+
+use firstlight_kernels::{KV_BLOCK, Span};
+
 /// Rows and columns.
 type Shape = (usize, usize);
 
@@ -28,8 +32,31 @@ pub(crate) fn check_heads(columns: usize, head_dim: usize) {
     assert!(columns.is_multiple_of(head_dim), "{columns} columns in heads of {head_dim}");
 }
 
-/// A row of x that becomes all of out.
-pub(crate) fn check_row((rows, columns): Shape, row: usize, out: Shape) {
-    assert!(row < rows, "row {row} of {rows}");
-    assert_eq!(out, (1, columns), "shape of the copy of a row");
+/// Rows of x that become those of out from row `to` on.
+pub(crate) fn check_rows(x: Shape, rows: &Range<usize>, out: Shape, to: usize) {
+    assert!(rows.start <= rows.end && rows.end <= x.0, "rows {rows:?} of {}", x.0);
+    assert_eq!(out.1, x.1, "columns of the copies of rows");
+    assert!(to + rows.len() <= out.0, "{} rows from row {to} on of {}", rows.len(), out.0);
+}
+
+/// Rows that belong to sequences, in positions made for some rows and blocks.
+pub(crate) fn check_spans(spans: &[Span<'_>], (rows, blocks): (usize, usize)) {
+    let found: usize = spans.iter().map(|span| span.rows).sum();
+    assert!(found <= rows, "{found} rows in positions made for {rows}");
+    let found: usize = spans.iter().map(|span| used_blocks(span).len()).sum();
+    assert!(found <= blocks, "{found} blocks in positions made for {blocks}");
+}
+
+/// The blocks of the positions up to the last row of a span.
+pub(crate) fn used_blocks<'a>(span: &Span<'a>) -> &'a [u32] {
+    let (end, count) = (span.end(), span.blocks.len());
+    assert!(end <= count * KV_BLOCK, "positions up to {end} in {count} blocks of {KV_BLOCK}");
+    &span.blocks[..end.div_ceil(KV_BLOCK)]
+}
+
+/// Blocks of a cache that has so many. `largest` is the largest number among them.
+pub(crate) fn check_blocks(largest: Option<u32>, blocks: usize) {
+    if let Some(largest) = largest {
+        assert!((largest as usize) < blocks, "block {largest} of {blocks}");
+    }
 }

@@ -1,17 +1,24 @@
 //! Token ids to logits.
 //!
-//! A pass goes layer by layer, and within each layer chunk by chunk of the rows: so layer k is
-//! computed for the whole prompt before layer k + 1 is asked for, which in the first pass may not
-//! have arrived yet. The residual stream of all rows is kept between layers,
-//! `4 * rows * hidden_size` bytes for the longest prompt so far; everything else is of the size of
-//! one chunk. A chunk sees the keys and values of the chunks before it through the cache, so the
-//! result does not depend on the size of the chunks.
+//! A pass runs rows of one or more sequences, which share nothing but the weights. It goes layer by
+//! layer, and within each layer chunk by chunk of the rows: so layer k is computed for the whole
+//! prompt before layer k + 1 is asked for, which in the first pass may not have arrived yet. The
+//! residual stream of all rows is kept between layers, `4 * rows * hidden_size` bytes for the longest
+//! pass so far; everything else is of the size of one chunk. A chunk sees the keys and values of the
+//! chunks before it through the cache, so the result depends neither on the size of the chunks nor
+//! on the sequences beside.
+//!
+//! Keys and values are kept in blocks of [`KV_BLOCK`] positions. Which of them belong to which
+//! sequence is the caller's to decide, and to remember: a decoder knows no sequences, only rows.
 
-use firstlight_device::{Device, Linear};
+use std::ops::Range;
+
+use firstlight_device::{Device, KV_BLOCK, Linear};
 
 use crate::{
-    Error, Group, PromptRows, Spec, StageOrder,
+    Error, Group, PromptRows, Rows, Spec, StageOrder,
     layer::{Pass, Scratch},
+    rows::{checked, spans_within},
     weights::Weights,
 };
 
@@ -24,13 +31,15 @@ pub const DEFAULT_CHUNK_ROWS: usize = 512;
 pub struct Settings {
     /// The order in which the groups come.
     pub order: StageOrder,
-    /// Positions in the cache: the longest context.
-    pub capacity: usize,
+    /// Blocks of [`KV_BLOCK`] positions in the cache, for all sequences together.
+    pub blocks: usize,
     /// [`DEFAULT_CHUNK_ROWS`], if there is no reason for another number.
     pub chunk_rows: usize,
+    /// Rows of a pass that may become logits.
+    pub logits_rows: usize,
 }
 
-/// A model on a device, and the context that it has seen.
+/// A model on a device, and a cache for the sequences that it sees.
 pub struct Decoder<D: Device, I> {
     device: D,
     spec: Spec,
@@ -41,18 +50,16 @@ pub struct Decoder<D: Device, I> {
     hidden: Vec<D::Activations>,  // one a chunk, (rows, hidden_size)
     positions: Vec<D::Positions>, // one a chunk
     scratch: Scratch<D>,
-    last: LastRow<D>,
-    /// Positions that all caches hold.
-    position: usize,
+    head: Head<D>,
     /// A pass has begun and did not end: the caches may hold different numbers of positions.
     unfinished: bool,
 }
 
-/// The row that becomes logits.
-struct LastRow<D: Device> {
-    hidden: D::Activations, // (1, hidden_size)
-    normed: D::Activations, // (1, hidden_size)
-    logits: D::Activations, // (1, vocab_size)
+/// The rows that become logits.
+struct Head<D: Device> {
+    hidden: D::Activations, // (rows, hidden_size)
+    normed: D::Activations, // (rows, hidden_size)
+    logits: D::Activations, // (rows, vocab_size)
 }
 
 impl<D: Device, I> Decoder<D, I> {
@@ -60,26 +67,28 @@ impl<D: Device, I> Decoder<D, I> {
     /// Allocates the cache and all intermediate results.
     ///
     /// # Panics
-    /// If the capacity or the chunks are of no rows.
+    /// If there are no blocks, or chunks or logits of no rows.
     pub fn new(device: D, spec: Spec, settings: Settings, groups: I) -> Result<Self, Error> {
-        let Settings { order, capacity, chunk_rows } = settings;
-        assert!(capacity > 0 && chunk_rows > 0, "a cache and a chunk hold at least one row");
-        let chunk_rows = chunk_rows.min(capacity);
-        let cache = |_| device.kv_cache(capacity, spec.kv_heads, spec.head_dim);
+        let Settings { order, blocks, chunk_rows, logits_rows } = settings;
+        assert!(
+            blocks > 0 && chunk_rows > 0 && logits_rows > 0,
+            "a cache has a block, a chunk and the logits have a row"
+        );
+        let chunk_rows = chunk_rows.min(blocks.saturating_mul(KV_BLOCK));
+        let cache = |_| device.kv_cache(blocks, spec.kv_heads, spec.head_dim);
         Ok(Self {
-            settings: Settings { order, capacity, chunk_rows },
+            settings: Settings { chunk_rows, ..settings },
             inverse_frequencies: spec.rope.inverse_frequencies(spec.head_dim),
             weights: Weights::new(&spec, order, groups),
             caches: (0..spec.layers).map(cache).collect::<Result<_, _>>()?,
             hidden: Vec::new(),
             positions: Vec::new(),
             scratch: Scratch::new(&device, &spec, chunk_rows)?,
-            last: LastRow {
-                hidden: device.activations(1, spec.hidden_size)?,
-                normed: device.activations(1, spec.hidden_size)?,
-                logits: device.activations(1, spec.vocab_size)?,
+            head: Head {
+                hidden: device.activations(logits_rows, spec.hidden_size)?,
+                normed: device.activations(logits_rows, spec.hidden_size)?,
+                logits: device.activations(logits_rows, spec.vocab_size)?,
             },
-            position: 0,
             unfinished: false,
             device,
             spec,
@@ -101,10 +110,10 @@ impl<D: Device, I> Decoder<D, I> {
         &self.spec
     }
 
-    /// Positions in the cache: the tokens run so far.
+    /// What it was made with.
     #[must_use]
-    pub fn position(&self) -> usize {
-        self.position
+    pub fn settings(&self) -> Settings {
+        self.settings
     }
 }
 
@@ -114,59 +123,62 @@ where
     I: Iterator<Item = Result<Group<D::Tensor>, E>>,
     E: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    /// Runs `ids` behind what the cache holds; the logits of the last one, `(vocab_size)`.
+    /// Runs all `rows` in one pass. Leaves on the device the logits of the last id of each that
+    /// wants them: [`Decoder::logits`] are those of the latest pass.
     ///
-    /// An error that says what is wrong with `ids` leaves the decoder as it was. Any other leaves
+    /// An error that says what is wrong with `rows` leaves the decoder as it was. Any other leaves
     /// it unfit for use.
-    pub fn forward(&mut self, ids: &[u32]) -> Result<Vec<f32>, Error> {
-        self.begin(ids)?;
-        self.run(ids)?;
-        let logits = self.logits(ids.len() - 1)?;
-        self.finish(ids.len());
-        Ok(logits)
-    }
-
-    /// [`Decoder::forward`] with the logits of every row, `(ids.len(), vocab_size)`, row-major.
-    /// The output matrix is read once a row: for scoring and tests.
-    pub fn forward_all(&mut self, ids: &[u32]) -> Result<Vec<f32>, Error> {
-        self.begin(ids)?;
-        self.run(ids)?;
-        let mut logits = Vec::with_capacity(ids.len() * self.spec.vocab_size);
-        for row in 0..ids.len() {
-            logits.extend(self.logits(row)?);
-        }
-        self.finish(ids.len());
-        Ok(logits)
-    }
-
-    fn begin(&mut self, ids: &[u32]) -> Result<(), Error> {
-        let (held, capacity) = (self.position, self.settings.capacity);
-        let vocab_size = self.spec.vocab_size;
-        if self.unfinished {
-            return Err(Error::Unfinished);
-        }
-        if ids.is_empty() {
-            return Err(Error::NoIds);
-        }
-        if ids.len() > capacity - held {
-            return Err(Error::Capacity { new: ids.len(), held, capacity });
-        }
-        if let Some(index) = ids.iter().position(|&id| id as usize >= vocab_size) {
-            return Err(Error::Id { id: ids[index], position: held + index, vocab_size });
-        }
-        self.unfinished = true;
+    ///
+    /// # Panics
+    /// If more rows want logits than there is room for, or if a block is not one of the cache.
+    pub fn forward(&mut self, rows: &[Rows<'_>]) -> Result<(), Error> {
+        let ids = self.begin(rows)?;
+        self.run(rows, &ids)?;
+        let ends = rows.iter().scan(0, |end, rows| {
+            *end += rows.ids.len();
+            Some((*end - 1, rows.logits))
+        });
+        let wanted: Vec<_> = ends.filter(|(_, wanted)| *wanted).map(|(row, _)| row).collect();
+        self.set_logits(&wanted)?;
+        self.unfinished = false;
         Ok(())
     }
 
-    fn finish(&mut self, rows: usize) {
-        self.position += rows;
+    /// The logits that the latest pass has left, `(rows that wanted them, vocab_size)`, row-major.
+    pub fn logits(&self) -> Result<Vec<f32>, Error> {
+        Ok(self.device.read(&self.head.logits)?)
+    }
+
+    /// [`Decoder::forward`] of one sequence, and the logits of every id, `(rows.ids.len(),
+    /// vocab_size)`, row-major: for scoring and tests. The output matrix is read once for as many of
+    /// them as logits have rows.
+    pub fn forward_all(&mut self, rows: Rows<'_>) -> Result<Vec<f32>, Error> {
+        let ids = self.begin(&[rows])?;
+        self.run(&[rows], &ids)?;
+        let mut logits = Vec::with_capacity(ids.len() * self.spec.vocab_size);
+        for first in (0..ids.len()).step_by(self.settings.logits_rows) {
+            let end = ids.len().min(first + self.settings.logits_rows);
+            self.set_logits(&(first..end).collect::<Vec<_>>())?;
+            logits.extend(self.logits()?);
+        }
         self.unfinished = false;
+        Ok(logits)
+    }
+
+    /// The ids of all rows, if the pass can be begun.
+    fn begin(&mut self, rows: &[Rows<'_>]) -> Result<Vec<u32>, Error> {
+        if self.unfinished {
+            return Err(Error::Unfinished);
+        }
+        let ids = checked(rows, self.spec.vocab_size)?;
+        self.unfinished = true;
+        Ok(ids)
     }
 
     /// The residual stream of all rows, through all layers.
-    fn run(&mut self, ids: &[u32]) -> Result<(), Error> {
+    fn run(&mut self, rows: &[Rows<'_>], ids: &[u32]) -> Result<(), Error> {
         self.embed(ids)?;
-        self.set_positions(ids.len())?;
+        self.set_positions(rows, ids.len())?;
         for layer in 0..self.spec.layers {
             self.run_layer(layer, ids.len())?;
         }
@@ -187,48 +199,59 @@ where
     }
 
     /// Where the rows of each chunk stand, which all layers share.
-    fn set_positions(&mut self, rows: usize) -> Result<(), Error> {
-        let Settings { chunk_rows, .. } = self.settings;
-        for before in (0..rows).step_by(chunk_rows) {
-            let chunk = before / chunk_rows;
+    fn set_positions(&mut self, rows: &[Rows<'_>], count: usize) -> Result<(), Error> {
+        let Settings { chunk_rows, blocks, .. } = self.settings;
+        for (chunk, part) in chunks(count, chunk_rows).enumerate() {
             if chunk == self.positions.len() {
                 let frequencies = &self.inverse_frequencies;
-                self.positions.push(self.device.positions(chunk_rows, frequencies)?);
+                self.positions.push(self.device.positions(chunk_rows, blocks, frequencies)?);
             }
-            let (first, rows) = (self.position + before, chunk_rows.min(rows - before));
-            self.device.set_positions(&mut self.positions[chunk], first, rows)?;
+            let spans = spans_within(rows, part);
+            self.device.set_positions(&mut self.positions[chunk], &spans)?;
         }
         Ok(())
     }
 
     fn run_layer(&mut self, layer: usize, rows: usize) -> Result<(), Error> {
         let weights = self.weights.layer(&self.spec, layer)?;
-        let chunk_rows = self.settings.chunk_rows;
-        for (chunk, x) in self.hidden.iter_mut().take(rows.div_ceil(chunk_rows)).enumerate() {
-            let before = chunk * chunk_rows;
-            self.scratch.set_rows(&self.device, chunk_rows.min(rows - before));
-            let pass = Pass {
-                device: &self.device,
-                spec: &self.spec,
-                positions: &self.positions[chunk],
-                window: self.spec.windows[layer],
-            };
+        let chunks = chunks(rows, self.settings.chunk_rows);
+        for ((part, x), positions) in chunks.zip(&mut self.hidden).zip(&self.positions) {
+            self.scratch.set_rows(&self.device, part.len());
+            let window = self.spec.windows[layer];
+            let pass = Pass { device: &self.device, spec: &self.spec, positions, window };
             weights.forward(&pass, x, &mut self.caches[layer], &mut self.scratch)?;
         }
         Ok(())
     }
 
-    /// The logits of one row of the pass, `(vocab_size)`.
-    fn logits(&mut self, row: usize) -> Result<Vec<f32>, Error> {
-        let (norm, output) = self.weights.head(&self.spec)?;
-        let (device, last) = (&self.device, &mut self.last);
-        let chunk = &self.hidden[row / self.settings.chunk_rows];
-        device.copy_row(chunk, row % self.settings.chunk_rows, &mut last.hidden)?;
-        device.rms_norm(&last.hidden, norm, self.spec.rms_norm_eps, &mut last.normed)?;
-        let output = Linear { weight: output, bias: None };
-        device.linear(&last.normed, output, &mut last.logits)?; // (1, vocab_size)
-        Ok(device.read(&last.logits)?)
+    /// The logits of these rows of the pass, which ascend: `(rows.len(), vocab_size)`.
+    fn set_logits(&mut self, rows: &[usize]) -> Result<(), Error> {
+        let Self { device, spec, settings, weights, hidden: chunks, head, .. } = self;
+        let &mut Settings { chunk_rows, logits_rows: most, .. } = settings;
+        assert!(rows.len() <= most, "logits of {} rows, made for {most}", rows.len());
+        let Head { hidden, normed, logits } = head;
+        for activations in [&mut *hidden, &mut *normed, &mut *logits] {
+            device.set_rows(activations, rows.len());
+        }
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let (norm, output) = weights.head(spec)?;
+        let mut to = 0;
+        for run in rows.chunk_by(|a, b| a + 1 == *b && !b.is_multiple_of(chunk_rows)) {
+            let (chunk, first) = (run[0] / chunk_rows, run[0] % chunk_rows);
+            device.copy_rows(&chunks[chunk], first..first + run.len(), hidden, to)?;
+            to += run.len();
+        }
+        device.rms_norm(hidden, norm, spec.rms_norm_eps, normed)?; // (rows, hidden_size)
+        device.linear(normed, Linear { weight: output, bias: None }, logits)?; // (rows, vocab_size)
+        Ok(())
     }
+}
+
+/// So many rows in chunks.
+fn chunks(rows: usize, chunk_rows: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..rows).step_by(chunk_rows).map(move |first| first..rows.min(first + chunk_rows))
 }
 
 #[cfg(test)]

@@ -15,7 +15,8 @@
 //! - `stage`: what the forward pass needs, in order, by the names of the checkpoint
 //! - `weights`: the stages that are resident, and the iterator that brings the others
 //! - `layer`: one layer, its tensors and its arithmetic
-//! - `decoder`: token ids to logits
+//! - `rows`: what a pass is to run; `decoder`: token ids to logits; `sequence`: one that has a decoder
+//!   for itself
 
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
@@ -30,6 +31,8 @@ mod mistral;
 mod qwen2;
 mod qwen3;
 mod rope;
+mod rows;
+mod sequence;
 mod spec;
 mod stage;
 mod weights;
@@ -38,6 +41,8 @@ pub use decoder::{DEFAULT_CHUNK_ROWS, Decoder, Settings};
 pub use error::Error;
 pub use family::SUPPORTED;
 pub use rope::{Rope, Scaling};
+pub use rows::Rows;
+pub use sequence::Sequence;
 pub use spec::{Biases, MAX_CONFIG_BYTES, Spec};
 pub use stage::{Stage, StageOrder, TensorSpec};
 pub use weights::{Group, PromptRows};

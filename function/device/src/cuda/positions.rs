@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use firstlight_kernels::Span;
+
 use super::arena::ALIGN_BYTES;
 use super::memory::{Address, Memory};
 use super::stream::Stream;
@@ -30,7 +32,10 @@ impl Positions {
     }
 
     /// Sets them, the turns apart.
-    pub(super) fn set(&mut self, stream: &Stream, first: usize, rows: usize) -> Result<(), Error> {
+    pub(super) fn set(&mut self, stream: &Stream, spans: &[Span<'_>]) -> Result<(), Error> {
+        let &[Span { first, rows, .. }] = spans else {
+            panic!("{} sequences in a pass of a GPU, which takes one", spans.len());
+        };
         let capacity = self.capacity_rows;
         assert!(rows <= capacity, "{rows} rows in positions made for {capacity}");
         (self.first, self.rows) = (first, rows);

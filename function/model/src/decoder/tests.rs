@@ -6,7 +6,7 @@ use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 
 use super::*;
-use crate::TensorSpec;
+use crate::{Sequence, TensorSpec};
 
 mod trace;
 
@@ -106,8 +106,18 @@ impl Fixture {
         chunk_rows: usize,
         groups: Groups<D::Tensor>,
     ) -> On<D> {
-        let settings = Settings { order, capacity: self.ids.len(), chunk_rows };
-        Decoder::new(device, self.spec.clone(), settings, groups).unwrap()
+        let settings = settings(order, Sequence::blocks_for(self.ids.len()), chunk_rows);
+        Alone::new(Decoder::new(device, self.spec.clone(), settings, groups).unwrap())
+    }
+
+    /// For a longer context than that of the references.
+    fn decoder_on_blocks<D: Device>(&self, device: D, blocks: usize) -> On<D>
+    where
+        D::Tensor: 'static,
+    {
+        let settings = settings(StageOrder::EmbeddingFirst, blocks, DEFAULT_CHUNK_ROWS);
+        let (groups, _) = self.groups(&device, settings.order);
+        Alone::new(Decoder::new(device, self.spec.clone(), settings, groups).unwrap())
     }
 
     /// Of its weights.
@@ -137,8 +147,39 @@ impl Fixture {
     }
 }
 
+/// Logits of a few rows at a time.
+fn settings(order: StageOrder, blocks: usize, chunk_rows: usize) -> Settings {
+    Settings { order, blocks, chunk_rows, logits_rows: 5 }
+}
+
+/// A decoder for one sequence.
+struct Alone<D: Device, I> {
+    decoder: Decoder<D, I>,
+    sequence: Sequence,
+}
+
+impl<D, I> Alone<D, I>
+where
+    D: Device,
+    I: Iterator<Item = Result<Group<D::Tensor>, io::Error>>,
+{
+    fn new(decoder: Decoder<D, I>) -> Self {
+        Self { sequence: Sequence::alone(decoder.settings().blocks), decoder }
+    }
+
+    /// The logits of the last id.
+    fn forward(&mut self, ids: &[u32]) -> Result<Vec<f32>, Error> {
+        self.sequence.forward(&mut self.decoder, ids)?;
+        self.decoder.logits()
+    }
+
+    fn forward_all(&mut self, ids: &[u32]) -> Result<Vec<f32>, Error> {
+        self.sequence.forward_all(&mut self.decoder, ids)
+    }
+}
+
 type Groups<T> = Box<dyn Iterator<Item = Result<Group<T>, io::Error>>>;
-type On<D> = Decoder<D, Groups<<D as Device>::Tensor>>;
+type On<D> = Alone<D, Groups<<D as Device>::Tensor>>;
 type OnCpu = On<Cpu>;
 type Pulled = Rc<RefCell<Vec<String>>>;
 
@@ -294,7 +335,7 @@ fn logits_do_not_depend_on_how_the_prompt_is_cut<B: Backend>() {
         };
         let (mut whole, bound) = decoder(DEFAULT_CHUNK_ROWS);
         let expected = whole.forward_all(&fixture.ids).unwrap();
-        assert_eq!(whole.position(), fixture.ids.len());
+        assert_eq!(whole.sequence.position(), fixture.ids.len());
         let cuts = [(7, vec![64]), (16, vec![5, 1, 40, 17, 1]), (1, vec![64]), (512, vec![1; 64])];
         for (chunk_rows, calls) in cuts.into_iter().take(B::CUTS) {
             let (mut decoder, _) = decoder(chunk_rows);
@@ -325,12 +366,63 @@ fn rows_of_the_prompt_are_as_good_as_the_table<B: Backend>() {
         let PromptRows { table, ids } = fixture.rows(&fixture.ids[..40]);
         let table = device.upload(&table).unwrap();
         let mut by_rows = fixture.decoder_of(device, order, 512, groups);
-        by_rows.give_rows(PromptRows { table, ids });
+        by_rows.decoder.give_rows(PromptRows { table, ids });
         for ids in [&fixture.ids[..40], &fixture.ids[40..]] {
             let expected = by_table.forward_all(ids).unwrap();
             assert!(by_rows.forward_all(ids).unwrap() == expected, "{}", fixture.name);
         }
     }
+}
+
+/// Sequences that begin, go on and end beside each other, in blocks that lie crosswise.
+fn sequences_beside_each_other_are_as_alone<B: Backend>() {
+    for fixture in Fixture::all().take(B::CUTS) {
+        let device = B::usual(&fixture);
+        let bound = if B::EXACT { 0.0 } else { device.bound(&fixture) };
+        let order = StageOrder::EmbeddingFirst;
+        let (groups, _) = fixture.groups(&device, order);
+        let settings = settings(order, 9, 48);
+        let mut decoder = Decoder::new(device, fixture.spec.clone(), settings, groups).unwrap();
+        let ids = fixture.ids.repeat(3);
+        let sequences = [
+            (&ids[..100], vec![8, 1, 4]),
+            (&ids[20..150], vec![2, 0, 5]),
+            (&ids[7..80], vec![6, 3]),
+        ];
+        let mut found = sequences.each_ref().map(|_| Vec::new());
+        let mut held = [0; 3];
+        for counts in [[60, 0, 5], [1, 70, 1], [1, 1, 1], [0, 58, 66], [38, 1, 0]] {
+            let rows = |index: usize| {
+                let ((ids, blocks), first) = (&sequences[index], held[index]);
+                Rows { ids: &ids[first..first + counts[index]], first, blocks, logits: index != 1 }
+            };
+            let rows: Vec<_> = (0..3).map(rows).filter(|rows| !rows.ids.is_empty()).collect();
+            decoder.forward(&rows).unwrap();
+            let mut logits = &decoder.logits().unwrap()[..];
+            for index in 0..3 {
+                held[index] += counts[index];
+                if counts[index] > 0 && index != 1 {
+                    let own = logits.split_off(..fixture.spec.vocab_size).unwrap();
+                    found[index].push((held[index], own.to_vec()));
+                }
+            }
+            assert!(logits.is_empty());
+        }
+        assert_eq!(held, sequences.each_ref().map(|(ids, _)| ids.len()));
+        for ((ids, _), found) in sequences.iter().zip(found) {
+            let mut alone = fixture.decoder_on_blocks(B::usual(&fixture), 3);
+            let expected = alone.forward_all(ids).unwrap();
+            for (end, logits) in found {
+                let expected = &expected[(end - 1) * logits.len()..end * logits.len()];
+                assert!(max_difference(&logits, expected) <= bound, "{} {end}", fixture.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn sequences() {
+    sequences_beside_each_other_are_as_alone::<Cpu>();
 }
 
 #[test]
@@ -340,7 +432,7 @@ fn stages_are_pulled_in_order_and_the_untied_table_after_the_first_logits() {
         let untied = usize::from(!fixture.spec.tie_word_embeddings);
         let (mut decoder, pulled) = fixture.decoder(StageOrder::LayersFirst, 512);
         let (prompt, rest) = fixture.ids.split_at(8);
-        decoder.give_rows(fixture.rows(prompt));
+        decoder.decoder.give_rows(fixture.rows(prompt));
         assert!(pulled.borrow().is_empty());
         decoder.forward(prompt).unwrap();
         decoder.forward(&prompt[2..5]).unwrap();
@@ -357,7 +449,7 @@ fn a_token_that_is_not_among_the_rows_waits_for_the_table() {
     for fixture in Fixture::all() {
         let (mut by_table, _) = fixture.decoder(StageOrder::EmbeddingFirst, 512);
         let (mut decoder, pulled) = fixture.decoder(StageOrder::LayersFirst, 512);
-        decoder.give_rows(fixture.rows(&fixture.ids[..8]));
+        decoder.decoder.give_rows(fixture.rows(&fixture.ids[..8]));
         let logits = decoder.forward(&fixture.ids[..9]).unwrap();
         assert!(logits == by_table.forward(&fixture.ids[..9]).unwrap(), "{}", fixture.name);
         assert_eq!(*pulled.borrow(), fixture.stage_names(StageOrder::LayersFirst));
@@ -391,8 +483,7 @@ fn an_error_of_the_loader_comes_through_and_ends_the_decoder() {
     let (groups, _) = fixture.groups(&Cpu::new(), StageOrder::EmbeddingFirst);
     let lost = io::Error::new(io::ErrorKind::ConnectionReset, "range 3 of `model` was reset");
     let groups: Groups<_> = Box::new(groups.take(3).chain([Err(lost)]));
-    let settings = Settings { order: StageOrder::EmbeddingFirst, capacity: 9, chunk_rows: 4 };
-    let mut decoder = Decoder::new(Cpu::new(), fixture.spec, settings, groups).unwrap();
+    let mut decoder = fixture.decoder_of(Cpu::new(), StageOrder::EmbeddingFirst, 4, groups);
     let error = decoder.forward(&[1, 2, 3]).unwrap_err();
     assert_eq!(error.to_string(), "range 3 of `model` was reset");
     let Error::Load(error) = error else { panic!("{error:?}") };
@@ -407,8 +498,7 @@ fn a_load_that_is_not_as_planned_is_refused() {
     let order = StageOrder::LayersFirst;
     let refusal = |groups: Vec<Group<Tensor>>| {
         let groups = groups.into_iter().map(Ok::<_, io::Error>);
-        let settings = Settings { order, capacity: 8, chunk_rows: 8 };
-        let mut decoder = Decoder::new(Cpu::new(), fixture.spec.clone(), settings, groups).unwrap();
+        let mut decoder = fixture.decoder_of(Cpu::new(), order, 8, Box::new(groups));
         decoder.forward(&[5]).unwrap_err().to_string()
     };
     let groups = || -> Vec<_> {

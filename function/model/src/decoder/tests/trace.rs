@@ -2,10 +2,10 @@
 
 use std::{cell::RefCell, ops::Range, rc::Rc};
 
-use firstlight_device::{Device, Error, Linear, Tensor};
+use firstlight_device::{Device, Error, Linear, Span, Tensor};
 
-use super::Fixture;
-use crate::{Decoder, Group, PromptRows, Settings, StageOrder};
+use super::{Alone, Fixture, settings};
+use crate::{Decoder, Group, PromptRows, StageOrder};
 
 type Log = Rc<RefCell<Vec<String>>>;
 
@@ -38,7 +38,7 @@ impl Device for Trace {
         Ok(0)
     }
 
-    fn positions(&self, _: usize, _: &[f32]) -> Result<Range<usize>, Error> {
+    fn positions(&self, _: usize, _: usize, _: &[f32]) -> Result<Range<usize>, Error> {
         Ok(0..0)
     }
 
@@ -91,7 +91,8 @@ impl Device for Trace {
         Ok(())
     }
 
-    fn set_positions(&self, x: &mut Range<usize>, first: usize, rows: Rows) -> Result<(), Error> {
+    fn set_positions(&self, x: &mut Range<usize>, spans: &[Span<'_>]) -> Result<(), Error> {
+        let &[Span { first, rows, .. }] = spans else { panic!("one sequence") };
         *x = first..first + rows;
         self.log(format!("turn {rows} from {first}"));
         Ok(())
@@ -128,9 +129,15 @@ impl Device for Trace {
         Ok(())
     }
 
-    fn copy_row(&self, x: &Rows, row: usize, out: &mut Rows) -> Result<(), Error> {
-        assert!(row < *x && *out == 1);
-        self.log(format!("last row is {row} of {x}"));
+    fn copy_rows(
+        &self,
+        x: &Rows,
+        rows: Range<usize>,
+        out: &mut Rows,
+        to: usize,
+    ) -> Result<(), Error> {
+        assert!(rows.end <= *x && rows.len() == 1 && (*out, to) == (1, 0));
+        self.log(format!("last row is {} of {x}", rows.start));
         Ok(())
     }
 
@@ -156,10 +163,10 @@ fn each_layer_is_pulled_when_the_one_before_is_computed() {
         let tensors = stage.tensors.into_iter().map(|tensor| (tensor.name, ())).collect();
         Ok::<_, std::io::Error>(Group { stage: stage.name, tensors })
     });
-    let settings = Settings { order, capacity: 9, chunk_rows: 4 };
     let device = Trace(Rc::clone(&log));
-    let mut decoder = Decoder::new(device, fixture.spec, settings, groups).unwrap();
-    decoder.give_rows(PromptRows { table: (), ids: vec![3, 5] });
+    let decoder = Decoder::new(device, fixture.spec, settings(order, 1, 4), groups).unwrap();
+    let mut decoder = Alone::new(decoder);
+    decoder.decoder.give_rows(PromptRows { table: (), ids: vec![3, 5] });
 
     decoder.forward(&[3, 5, 3, 5, 3, 5]).unwrap();
     let mut expected =
