@@ -2,6 +2,7 @@
 #include <cstring>
 
 #include "call.h"
+#include "capture.h"
 #include "kernels.h"
 #include "memory.h"
 #include "schedule.h"
@@ -40,6 +41,11 @@ CONTROL uint64_t stand_in_counter(const char* name) {
 CONTROL uint64_t stand_in_live_allocations() {
     LOCKED;
     return live_allocations();
+}
+
+CONTROL uint64_t stand_in_live_graphs() {
+    LOCKED;
+    return graphs_alive();
 }
 
 CONTROL size_t stand_in_reports(char* room, size_t bytes) {

@@ -1,11 +1,13 @@
 // The driver API, as far as cudarc calls it for us: version, device, context, module, function, launch.
-// Memory is in driver_memory.cpp, streams, events and graphs are in driver_streams.cpp.
+// Memory is in driver_memory.cpp, launches are in driver_launch.cpp, streams and events in driver_streams.cpp, graphs in
+// driver_graphs.cpp.
 #include <dlfcn.h>
 
 #include <cstdio>
 #include <cstring>
 
 #include "call.h"
+#include "capture.h"
 #include "kernels.h"
 #include "memory.h"
 #include "schedule.h"
@@ -254,6 +256,7 @@ DRIVER_CALL cuCtxGetStreamPriorityRange(int* least, int* greatest) {
 
 DRIVER_CALL cuCtxSynchronize() {
     return driver_call(__func__, Needs::context, [&] {
+        if (Status refused = refuse_in_capture()) return refused;
         count(Counter::device_synchronizes);
         finish_all();
         return SUCCESS;
@@ -264,6 +267,7 @@ DRIVER_CALL cuCtxSynchronize() {
 
 DRIVER_CALL cuModuleLoadData(void** module, const void* image) {
     return driver_call(__func__, Needs::context, [&] {
+        if (Status refused = refuse_in_capture()) return refused;
         uint32_t magic;
         memcpy(&magic, image, sizeof magic);
         if (magic != fatbin_magic) return INVALID_IMAGE;

@@ -100,12 +100,11 @@ DRIVER_CALL cuLaunchKernel(Kernel* kernel, unsigned grid_x, unsigned grid_y, uns
         if (!(extra ? unpack(*kernel, extra, packed) : gather(*kernel, addresses, packed))) return INVALID_VALUE;
         if (!are_pointers(*kernel, packed)) return INVALID_VALUE;
         Launch launch = {kernel, grid, block, shared_bytes, packed};
-        submit(stream_of(stream), [launch] {
+        return submit(stream_of(stream), [launch] {
             return Work{launch.kernel->name, [launch] {
                             count(Counter::kernels);
                             launch.run();
                         }, {}, {}, {}};
         });
-        return SUCCESS;
     });
 }

@@ -33,6 +33,7 @@ bool plan_fault(const std::string& value) {
 bool apply_value(const std::string& key, const std::string& value) {
     if (key == "schedule") return set_schedule(value);
     if (key == "fail") return plan_fault(value);
+    if (key == "journal") return keep_journal(value);
     char* end;
     unsigned long long number = strtoull(value.c_str(), &end, 10);
     if (value.empty() || *end) return false;

@@ -20,6 +20,7 @@ const Machine& machine();
 //     schedule=eager | schedule=lazy | schedule=random:SEED
 //     memory=BYTES   devices=N   driver=VERSION   architecture=NN
 //     fail=CALL:N:STATUS     the Nth call from now of this name answers with the number STATUS
+//     journal=PATH           the journal (schedule.h) is written there when the process ends
 // False if it is none of these.
 bool apply_setting(const std::string& setting);
 // Settings with commas between them, from FIRSTLIGHT_STAND_IN; a wrong one ends the process.

@@ -2,7 +2,9 @@
 
 #include <chrono>
 #include <cstdlib>
+#include <fstream>
 
+#include "capture.h"
 #include "chance.h"
 #include "counters.h"
 #include "kernels.h"
@@ -15,6 +17,7 @@ enum class Schedule { eager, lazy, random };
 
 Schedule schedule = Schedule::lazy;
 std::string lines;
+std::string journal_path;
 
 std::deque<Stream>& streams() {
     static std::deque<Stream> streams(1);  // the default stream
@@ -74,6 +77,20 @@ void step_anywhere() {
     if (!ready.empty()) step(*ready[chance(ready.size())]);
 }
 
+std::shared_ptr<Moment> append(Stream& stream, Work work) {
+    uint32_t number = ++stream.enqueued;
+    if (!work.end) work.end = std::make_shared<Moment>();
+    *work.end = {&stream, number, false, {}, 0};
+    work.host = host_clock();
+    std::shared_ptr<Moment> end = work.end;
+    stream.queue.push_back(std::move(work));
+    if (schedule == Schedule::eager) run_until(stream, number);
+    if (schedule == Schedule::random) {
+        for (uint32_t steps = chance(4); steps > 0; steps--) step_anywhere();
+    }
+    return end;
+}
+
 void host_has_seen(const Clock& clock) {
     host_clock().join(clock);
     check_seen_transfers();
@@ -116,25 +133,25 @@ void end_stream(Stream& stream) {
     stream.live = false;
 }
 
-void submit(Stream& stream, const std::function<Work()>& make) {
-    if (&stream == &streams().front()) count(Counter::default_stream_work);
-    if (stream.capture) stream.capture->nodes.push_back(make);
-    else enqueue(stream, make());
+Status submit(Stream& stream, const std::function<Work()>& make) {
+    if (&stream == &streams().front()) {
+        if (Status refused = refuse_in_capture(STREAM_CAPTURE_IMPLICIT)) return refused;
+        count(Counter::default_stream_work);
+    }
+    if (!stream.capture) enqueue(stream, make());
+    else if (stream.capture->is_void) return STREAM_CAPTURE_INVALIDATED;
+    else stream.capture->nodes.push_back(make);
+    return SUCCESS;
+}
+
+void launch(Stream& stream, const Graph& graph) {
+    note("enqueue", stream, text("graph of %zu", graph.nodes.size()));
+    for (const auto& make : graph.nodes) append(stream, make());
 }
 
 std::shared_ptr<Moment> enqueue(Stream& stream, Work work) {
-    uint32_t number = ++stream.enqueued;
-    if (!work.end) work.end = std::make_shared<Moment>();
-    *work.end = {&stream, number, false, {}, 0};
-    work.host = host_clock();
-    std::shared_ptr<Moment> end = work.end;
     note("enqueue", stream, work.name);
-    stream.queue.push_back(std::move(work));
-    if (schedule == Schedule::eager) run_until(stream, number);
-    if (schedule == Schedule::random) {
-        for (uint32_t steps = chance(4); steps > 0; steps--) step_anywhere();
-    }
-    return end;
+    return append(stream, std::move(work));
 }
 
 void finish(Stream& stream) {
@@ -161,6 +178,12 @@ bool ask(const Moment& moment) {
 }
 
 const std::string& journal() { return lines; }
+
+bool keep_journal(const std::string& path) {
+    if (journal_path.empty()) atexit([] { std::ofstream(journal_path) << lines; });
+    journal_path = path;
+    return true;
+}
 
 void reset_schedule() {
     for (Stream& stream : streams()) run_until(stream, stream.enqueued);

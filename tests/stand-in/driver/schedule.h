@@ -17,6 +17,7 @@
 
 namespace stand_in {
 
+struct Capture;
 struct Graph;
 struct Stream;
 
@@ -44,19 +45,12 @@ struct Stream {
     uint32_t enqueued = 0;
     uint32_t done = 0;
     Clock clock;
-    Graph* capture = nullptr;
-};
-
-// What was captured, in order; each launch makes its work anew.
-struct Graph {
-    Stream* origin;
-    std::vector<std::function<Work()>> nodes;
-    std::vector<Stream*> joined;  // streams that wait for an event of the capture, and are not joined back yet
+    std::shared_ptr<Capture> capture;  // that it belongs to now (capture.h), or none
 };
 
 struct Event {
     std::shared_ptr<Moment> moment;
-    Graph* capture = nullptr;  // it was recorded in
+    std::shared_ptr<Capture> capture;  // that it was last recorded in, or none
     Stream* captured_on = nullptr;
 };
 
@@ -70,8 +64,10 @@ Stream& stream_of(void* handle);
 void end_stream(Stream& stream);
 
 // Enqueues what `make` makes, or captures it.
-void submit(Stream& stream, const std::function<Work()>& make);
+Status submit(Stream& stream, const std::function<Work()>& make);
 std::shared_ptr<Moment> enqueue(Stream& stream, Work work);
+// Enqueues the graph's work, which the journal has as one line.
+void launch(Stream& stream, const Graph& graph);
 
 // The host waits.
 void finish(Stream& stream);
@@ -80,8 +76,11 @@ void wait_for(const Moment& moment);
 // Whether it is reached, which the host then knows; if not, its stream takes a step, so that who asks again gets there.
 bool ask(const Moment& moment);
 
-// Lines `enqueue STREAM NAME` and `run STREAM NAME`, in the order in which it happened.
+// Lines `enqueue STREAM NAME` and `run STREAM NAME`, in the order in which it happened. A graph is enqueued whole; what
+// is in it runs by its own names.
 const std::string& journal();
+// Has it written to a file when the process ends.
+bool keep_journal(const std::string& path);
 void reset_schedule();
 
 }  // namespace stand_in

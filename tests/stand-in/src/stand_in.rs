@@ -191,6 +191,12 @@ impl StandIn {
         self.call::<extern "C" fn() -> u64>("stand_in_live_allocations")()
     }
 
+    /// Graphs and executables of them that were not destroyed.
+    #[must_use]
+    pub fn live_graphs(&self) -> u64 {
+        self.call::<extern "C" fn() -> u64>("stand_in_live_graphs")()
+    }
+
     /// What the checks have found, one line each. With that the failure is known, and calls work again.
     #[must_use]
     pub fn take_reports(&self) -> Vec<String> {
@@ -200,7 +206,8 @@ impl StandIn {
     }
 
     /// What was enqueued and what has run, in that order: lines `enqueue STREAM NAME` and `run STREAM NAME`. Kernels
-    /// have their own names, copies are called `copy of N bytes to the device`.
+    /// have their own names, copies are called `copy of N bytes to the device`; a graph is enqueued as `graph of N`, and
+    /// what is in it runs by its own names.
     #[must_use]
     pub fn journal(&self) -> Vec<String> {
         self.text("stand_in_journal").lines().map(str::to_owned).collect()

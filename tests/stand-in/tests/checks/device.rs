@@ -23,7 +23,7 @@ pub(crate) struct Device {
 }
 
 #[derive(Clone, Copy)]
-pub(crate) struct Stream(sys::CUstream);
+pub(crate) struct Stream(pub(crate) sys::CUstream);
 
 #[derive(Clone, Copy)]
 pub(crate) struct Event(sys::CUevent);
@@ -112,10 +112,21 @@ impl Device {
         unsafe { result::event::record(event.0, stream.0) }.unwrap();
     }
 
+    /// A new event, recorded.
+    pub(crate) fn recorded(&self, stream: Stream) -> Event {
+        let event = self.event();
+        self.record(event, stream);
+        event
+    }
+
     pub(crate) fn wait_event(&self, stream: Stream, event: Event) {
+        self.try_wait_event(stream, event).unwrap();
+    }
+
+    pub(crate) fn try_wait_event(&self, stream: Stream, event: Event) -> Outcome {
         let flags = sys::CUevent_wait_flags::CU_EVENT_WAIT_DEFAULT;
         // SAFETY: both live as long as the test.
-        unsafe { result::stream::wait_event(stream.0, event.0, flags) }.unwrap();
+        unsafe { result::stream::wait_event(stream.0, event.0, flags) }
     }
 
     pub(crate) fn synchronize(&self, event: Event) -> Outcome {

@@ -5,5 +5,6 @@
 
 mod device;
 mod faults;
+mod graphs;
 mod kernels;
 mod streams;
