@@ -18,6 +18,8 @@ struct Mark {
     Time written = 0;
     Time read = 0;              // the last read
     uint16_t writer = nobody;   // a thread
+    Time changed = 0;           // the last atomic since then
+    uint16_t changer = nobody;  // a thread, or `several`
     uint16_t reader = nobody;   // a thread, or `several` of `reader_warp`
     uint16_t reader_warp = 0;   // or `several`
     uint16_t copier = nobody;   // the thread that has a copy to here in flight
@@ -107,20 +109,36 @@ void note_read(Mark& mark, const Position& here) {
     mark.read = here.now;
 }
 
+void note_write(Mark& mark, const Position& here) {
+    mark.written = here.now;
+    mark.writer = here.thread;
+    mark.changed = 0;
+    mark.changer = nobody;
+}
+
+// Atomics of different threads may meet. What comes next has to be ordered behind all of them.
+void note_change(Mark& mark, const Position& here) {
+    bool alone = mark.changed < here.block_barrier || mark.changer == here.thread;
+    mark.changed = here.now;
+    mark.changer = alone ? here.thread : several;
+}
+
 Fault check_mark(Mark& mark, Access access, const Position& here) {
     if (mark.copier != nobody && mark.copied >= here.block_began) return {Fault::in_flight, mark.copier};
     bool written = mark.written >= here.block_began;
     if (access != Access::write && !written) return {Fault::unwritten, 0};
     if (written && !ordered(mark.written, mark.writer, here)) return {Fault::after_write, mark.writer};
+    bool changed = access != Access::atomic && mark.changed >= here.block_began;
+    if (changed && !ordered(mark.changed, mark.changer, here)) return {Fault::after_write, mark.changer};
     if (access == Access::read) {
         note_read(mark, here);
         return {};
     }
     if (mark.read >= here.block_began && !reads_ordered(mark, here)) return {Fault::after_read, mark.reader};
-    mark.written = here.now;
-    mark.writer = here.thread;
     mark.reader = nobody;
     mark.read = 0;
+    if (access == Access::atomic) note_change(mark, here);
+    else note_write(mark, here);
     return {};
 }
 
@@ -170,8 +188,7 @@ void mark_landed(const void* to, size_t bytes) {
     for (size_t offset = 0; offset < bytes; offset += granule) {
         Mark& mark = region.mark(address + offset);
         mark.copier = nobody;
-        mark.written = here.now;
-        mark.writer = here.thread;
+        note_write(mark, here);
     }
 }
 

@@ -1,8 +1,9 @@
 // Shared memory: who wrote and read each part of it, and since which barrier.
 //
 // Every two bytes carry a mark. Two accesses of different threads, one of them a write, need a barrier of their block
-// between them, or of their warp if they are of one. A `cp.async` copy is in flight from its call until its thread has
-// waited for it, and nobody may touch its target meanwhile; after that it counts as a write of that thread.
+// between them, or of their warp if they are of one; atomics may meet each other. A `cp.async` copy is in flight from
+// its call until its thread has waited for it, and nobody may touch its target meanwhile; after that it counts as a
+// write of that thread.
 #pragma once
 
 #include <cstddef>

@@ -64,3 +64,15 @@ KERNEL(scaled)(Three three, float* out) {
     __syncthreads();
     out[threadIdx.x] = tile[threadIdx.x ^ 1];
 }
+
+// The numbers that are above `floor`, side by side in any order: threads take their places by an atomic.
+KERNEL(gathered)(const float* x, float floor, float* out, u32* count) {
+    __shared__ float tile[64];
+    __shared__ u32 taken;
+    if (threadIdx.x == 0) taken = 0;
+    __syncthreads();
+    if (x[threadIdx.x] > floor) tile[atomicAdd(&taken, 1u)] = x[threadIdx.x];
+    __syncthreads();
+    if (threadIdx.x < taken) out[threadIdx.x] = tile[threadIdx.x];
+    if (threadIdx.x == 0) *count = taken;
+}

@@ -32,6 +32,24 @@ KERNEL(misses_a_warp_barrier)(const float* x, float* out) {
     out[threadIdx.x] = tile[31 - threadIdx.x];
 }
 
+// The first thread reads what others are counting.
+KERNEL(misses_a_barrier_after_atomics)(const float* x, float* out) {
+    __shared__ u32 tile;
+    if (threadIdx.x == 0) tile = 0;
+    __syncthreads();
+    atomicAdd(&tile, 1u);
+    if (threadIdx.x == 0) out[0] = x[0] + tile;
+}
+
+// Others count already when the first thread begins at zero.
+KERNEL(misses_a_barrier_before_atomics)(const float* x, float* out) {
+    __shared__ u32 tile;
+    if (threadIdx.x == 0) tile = 0;
+    atomicAdd(&tile, 1u);
+    __syncthreads();
+    if (threadIdx.x == 0) out[0] = x[0] + tile;
+}
+
 KERNEL(reads_unwritten_shared)(float* out) {
     __shared__ float tile[64];
     if (threadIdx.x > 0) tile[threadIdx.x] = 0;

@@ -41,6 +41,23 @@ fn lanes_and_blocks_add_up() {
 }
 
 #[test]
+fn atomics_meet_in_shared_memory() {
+    for schedule in SCHEDULES {
+        let device = Device::new(schedule);
+        let stream = device.streams[0];
+        let (x, out) = (device.upload(&counted(64)), device.allocate(64 * 4));
+        let count = device.allocate(4);
+        let arguments = Packed::default().pointer(x).float(39.5).pointer(out).pointer(count);
+        device.launch(stream, "gathered", 1, 64, arguments).unwrap();
+        assert_eq!(device.download::<u32>(stream, count, 1).unwrap(), [24]);
+        let mut gathered: Vec<f32> = device.download(stream, out, 24).unwrap();
+        gathered.sort_by(f32::total_cmp);
+        assert_eq!(gathered, counted(64)[40..]);
+        device.assert_no_report();
+    }
+}
+
+#[test]
 fn shuffles_and_votes_are_those_of_the_programming_guide() {
     let device = Device::new(Schedule::Lazy);
     let stream = device.streams[0];
@@ -195,6 +212,8 @@ fn missing_barriers_are_reported() {
             ("misses_a_barrier", 64, "__syncthreads"),
             ("misses_the_second_barrier", 64, "__syncthreads"),
             ("misses_a_warp_barrier", 32, "__syncwarp"),
+            ("misses_a_barrier_after_atomics", 64, "__syncthreads"),
+            ("misses_a_barrier_before_atomics", 64, "__syncthreads"),
         ] {
             let report = report(&device, kernel, 1, threads, two());
             assert_says(&report, &[kernel, "of the shared array", "tile"]);
