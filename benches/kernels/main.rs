@@ -16,8 +16,8 @@ use std::hint::black_box;
 use firstlight_device::DType;
 use firstlight_kernels::reference::check::numbers;
 use firstlight_kernels::{
-    Attend, Elements, Isa, KV_BLOCK, KvLayout, KvView, Product, Span, add, argmax, attention,
-    gated, linear, linear_add, linear_all, rms_norm, rope, silu_mul, softmax, widen,
+    Attend, Elements, Isa, KV_BLOCK, KvLayout, KvView, Product, Span, add, attention, gated,
+    linear, linear_add, linear_all, rms_norm, rope, silu_mul, softmax, widen,
 };
 use half::bf16;
 
@@ -200,8 +200,5 @@ fn in_cache(group: &mut Group<'_>, isa: Isa, model: &Model) {
     let mut logits = floats[..vocabulary].to_vec();
     group.measure_cached(&format!("softmax of {vocabulary}"), 8 * vocabulary, || {
         softmax(isa, &mut logits);
-    });
-    group.measure_cached(&format!("argmax of {vocabulary}"), 4 * vocabulary, || {
-        black_box(argmax(isa, &logits));
     });
 }

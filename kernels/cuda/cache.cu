@@ -36,6 +36,3 @@ KERNEL(append_f16)(const float *keys, const float *values, f16 *key_cache, f16 *
                    u32 kv_heads, u32 head_dim, u32 capacity) {
     append(keys, values, key_cache, value_cache, before, kv_heads, head_dim, capacity);
 }
-
-// Behind the last layer of a pass: its rows are positions before the next one. One thread.
-KERNEL(advance)(u32 *before, u32 rows) { *before += rows; }

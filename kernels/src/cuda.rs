@@ -9,6 +9,7 @@
 //!
 //! - [`mod@linear`]: products with weights
 //! - [`mod@attention`]: over a cache
+//! - [`sampling`]: logits to tokens
 //! - here: the rest
 //!
 //! The sources are `kernels/cuda/*.cu`. Activations are f32, row-major and contiguous; weights are
@@ -18,6 +19,7 @@
 
 pub mod attention;
 pub mod linear;
+pub mod sampling;
 
 include!("cuda/architectures.rs");
 
@@ -100,12 +102,6 @@ pub fn rms_norm(weight: Format, runs: u32, run: u32) -> Launch {
     plain(of_format!("rms_norm", weight), [runs, 1], threads_for(run.div_ceil(4)))
 }
 
-/// `x += y`: `(f32* x, f32* y, u64 count)`.
-#[must_use]
-pub fn add(count: u64) -> Launch {
-    elementwise("add", count)
-}
-
 /// `(f32* x, T* out, u64 count)`, where `T` has 16 bits.
 #[must_use]
 pub fn round(to: Format, count: u64) -> Launch {
@@ -138,27 +134,6 @@ pub fn append(cache: Format, rows: u32, columns: u32) -> Launch {
     plain(of_format!("append", cache), [rows, columns.div_ceil(THREADS)], THREADS)
 }
 
-/// The column of the largest number of each row: `(f32* x, u32 columns, u32* out)`. The first of
-/// equals; a NaN loses to every number; 0 where there is none.
-#[must_use]
-pub fn argmax(rows: u32) -> Launch {
-    plain("argmax", [rows, 1], SAMPLING_THREADS)
-}
-
-/// One token: `(f32* logits, u32 columns, f32 temperature, u32 top_k, f32 top_p, f32* uniform, u32*
-/// out)`. `*uniform` is at least 0 and below 1; a `top_k` of 0 and a `top_p` of 1 are off; a
-/// temperature of 0 is [`argmax`].
-#[must_use]
-pub fn sample() -> Launch {
-    plain("sample", [1, 1], SAMPLING_THREADS)
-}
-
-/// `*before += rows`: `(u32* before, u32 rows)`.
-#[must_use]
-pub fn advance() -> Launch {
-    plain("advance", [1, 1], 1)
-}
-
 fn plain(kernel: &'static str, [x, y]: [u32; 2], threads: u32) -> Launch {
     assert!(y <= MOST_GRID_Y, "{kernel}: {y} blocks in a column, {MOST_GRID_Y} are possible");
     Launch { kernel, grid: [x, y, 1], block: [threads, 1, 1], shared_bytes: 0 }
@@ -181,9 +156,6 @@ const THREADS: u32 = 256;
 
 /// Of a block that has a row for itself. The kernels may have 64 registers a thread at this many.
 const MOST_THREADS: u32 = 1024;
-
-/// `SAMPLING_THREADS` of sampling.cu.
-const SAMPLING_THREADS: u32 = 1024;
 
 /// Blocks of a kernel whose threads take more than one element: 16 for each of 256 processors,
 /// which there is no device with.

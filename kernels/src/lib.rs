@@ -22,8 +22,7 @@
 //! - [`mod@linear`]: GEMV and GEMM, on the tiles of `tile`, which multiply in one of the ways of
 //!   `form`
 //! - [`attention`](mod@attention): over the keys and values that [`kv`] lays out
-//! - [`norm`], [`mod@rope`], [`elementwise`], [`mod@softmax`], [`mod@argmax`]: the rest of a
-//!   decoder
+//! - [`norm`], [`mod@rope`], [`elementwise`], [`mod@softmax`]: the rest of a decoder
 //! - `threads`: the [`Team`] that an operation spreads itself over, and when
 //! - [`limits`]: what the machine can do at most, for the benches
 //! - [`cuda`]: the kernels for GPUs, as machine code, and how they are launched
@@ -36,7 +35,6 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
 #![cfg_attr(test, allow(clippy::float_cmp, reason = "many results are exact, and tested to be"))]
 
-pub mod argmax;
 pub mod attention;
 pub mod cuda;
 pub mod elements;
@@ -57,7 +55,6 @@ mod simd;
 mod threads;
 mod tile;
 
-pub use argmax::argmax;
 pub use attention::{Attend, attention};
 pub use elements::{Elements, Matrix};
 pub use elementwise::{add, silu_mul, widen};

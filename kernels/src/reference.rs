@@ -110,14 +110,6 @@ pub fn softmax(x: &[f32]) -> Vec<f64> {
     softmax_f64(&x.iter().map(|&x| f64::from(x)).collect::<Vec<_>>())
 }
 
-/// The index of the first value that no other is larger than, without NaN.
-#[must_use]
-pub fn argmax(x: &[f32]) -> usize {
-    let numbers = || x.iter().enumerate().filter(|(_, x)| !x.is_nan());
-    let no_larger = |candidate: f32| numbers().all(|(_, &x)| x <= candidate);
-    numbers().find(|&(_, &x)| no_larger(x)).map_or(0, |(index, _)| index)
-}
-
 fn softmax_f64(x: &[f64]) -> Vec<f64> {
     let maximum = x.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let powers: Vec<_> = x.iter().map(|x| (x - maximum).exp()).collect();

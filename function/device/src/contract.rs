@@ -14,7 +14,7 @@ use firstlight_kernels::reference::check::{Weights, assert_close, numbers};
 use firstlight_kernels::reference::{self, PlainCache};
 use firstlight_kernels::{Attend, Elements, Matrix};
 
-use crate::{DType, Device, KV_BLOCK, Linear, Span, Tensor};
+use crate::{DType, Device, Draw, KV_BLOCK, Linear, Span, Tensor};
 
 /// A device that is held to the contract.
 pub(crate) trait Held: Device {
@@ -55,7 +55,7 @@ macro_rules! device_tests {
         $crate::contract::device_tests!(@each $devices,
             activations_start_as_zeros, rows_can_shrink_and_grow, embed, rms_norm, linear,
             linear_all, gated, append_and_attention, attention_far_into_a_context,
-            copy_rows_and_argmax
+            copy_rows, unfit_logits_are_left_to_the_host
         );
     };
     (@each $devices:expr, $($check:ident),+) => {
@@ -427,11 +427,9 @@ impl Shape {
     }
 }
 
-pub(crate) fn copy_rows_and_argmax<D: Held>(device: &D) {
-    const NAN: f32 = f32::NAN;
-    let values = [1.0, 2.0, 2.0, NAN, -1.0, NAN, NAN, NAN, NAN];
+pub(crate) fn copy_rows<D: Held>(device: &D) {
+    let values = [1.0, 2.0, 2.0, f32::NAN, -1.0, f32::INFINITY];
     let x = matrix(device, &values, 3);
-    assert_eq!(device.argmax(&x).unwrap(), [1, 1, 0]);
     let mut rows = device.activations(3, 3).unwrap();
     device.copy_rows(&x, 0..1, &mut rows, 2).unwrap();
     device.copy_rows(&x, 0..1, &mut rows, 0).unwrap();
@@ -439,6 +437,26 @@ pub(crate) fn copy_rows_and_argmax<D: Held>(device: &D) {
     let values = numbers(12, 1, 1.0);
     device.copy_rows(&matrix(device, &values, 3), 2..4, &mut rows, 1).unwrap();
     assert_eq!(device.read(&rows).unwrap()[3..], values[6..]);
+}
+
+/// And so are those of which nothing was asked.
+pub(crate) fn unfit_logits_are_left_to_the_host<D: Held>(device: &D) {
+    const INFINITY: f32 = f32::INFINITY;
+    let rows = [
+        [1.0, f32::NAN, 2.0],
+        [1.0, INFINITY, 2.0],
+        [-INFINITY; 3],
+        [1.0, -INFINITY, 2.0],
+        [f32::NAN; 3],
+    ];
+    let logits = matrix(device, rows.as_flattened(), 3);
+    for temperature in [0.0, 1.0] {
+        let draw = Draw { uniform: 0.5, temperature, top_k: 1, top_p: 0.9 };
+        let drawn = device.draw(&logits, &[Some(draw); 5]).unwrap();
+        assert!([None, Some(2)].contains(&drawn[3]), "{drawn:?}");
+        assert_eq!([drawn[0], drawn[1], drawn[2], drawn[4]], [None; 4]);
+        assert_eq!(device.draw(&logits, &[None; 5]).unwrap(), [None; 5]);
+    }
 }
 
 /// Activations with these values. The trait takes them from tables of weights only, so they come

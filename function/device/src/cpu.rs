@@ -224,14 +224,6 @@ impl Device for Cpu {
         Ok(())
     }
 
-    fn argmax(&self, x: &Activations) -> Result<Vec<u32>, Error> {
-        let (_, columns) = x.shape();
-        let best = |row| {
-            u32::try_from(kernels::argmax(self.isa, row)).expect("a row has less than 2^32 columns")
-        };
-        Ok(x.as_slice().chunks_exact(columns).map(best).collect())
-    }
-
     fn read(&self, x: &Activations) -> Result<Vec<f32>, Error> {
         Ok(x.as_slice().to_vec())
     }

@@ -1,7 +1,7 @@
 //! The operations, and memory, streams and events, of a GPU.
 //!
 //! Everything is issued and nothing is awaited: an operation returns when the driver has taken it, and the device does
-//! them in order, on the `compute` stream. What the host needs ([`Device::read`], [`Device::argmax`]) waits. Weights
+//! them in order, on the `compute` stream. What the host needs ([`Device::read`], [`Device::draw`]) waits. Weights
 //! come on a second stream, `copy`; where a tensor may still be under way, [`Cuda::wait_for`] has the device wait, not
 //! the host. The default stream, which would order the two, is never used.
 //!
@@ -14,7 +14,7 @@
 //! - `arena`, `tensor`: one allocation for all weights, and what lies in it
 //! - `activations`, `kv_cache`, `positions`: what is computed, and where in the context
 //! - `kernels`, `launch`: the loaded machine code, and how a function of it gets its arguments; which, for each
-//!   operation, here and, for products with weights, in `linear`
+//!   operation, here and, for products with weights, in `linear`, for tokens in `sampling`
 //! - [`port`]: the side of a device that a load sees, and `streams`, its two streams as that side
 //! - [`ring`]: pinned slots on their way to the device; with [`slot`] (their states) and [`watch`] (the thread that waits
 //!   for events)
@@ -31,6 +31,7 @@ mod linear;
 mod memory;
 mod pinned;
 mod positions;
+mod sampling;
 mod staging;
 mod stream;
 mod streams;
@@ -66,7 +67,7 @@ use self::staging::Staging;
 pub use self::stream::Stream;
 pub use self::streams::Streams;
 pub use self::tensor::Tensor;
-use crate::{DType, Device, Error, KV_BLOCK, Linear, Span, shapes};
+use crate::{DType, Device, Draw, Error, KV_BLOCK, Linear, Span, shapes};
 
 /// One GPU.
 #[derive(Debug)]
@@ -453,16 +454,13 @@ impl Device for Cuda {
         memory::copy(from, to, bytes(rows.len()), &self.compute)
     }
 
-    fn argmax(&self, x: &Activations) -> Result<Vec<u32>, Error> {
-        let (rows, columns) = x.shape();
-        let mut bytes = vec![0; rows * size_of::<u32>()];
-        assert!(bytes.len() as u64 <= SCRATCH_BYTES, "{rows} rows to find the largest of");
-        let found = self.scratch.start();
-        let arguments = Arguments::new().with(x.values()).with(number(columns)).with(found);
-        self.launch(launches::argmax(number(rows)), arguments)?;
-        self.staging.borrow_mut().receive(found, &mut bytes)?;
-        let (numbers, _) = bytes.as_chunks();
-        Ok(numbers.iter().copied().map(u32::from_ne_bytes).collect())
+    fn draw(
+        &self,
+        logits: &Activations,
+        draws: &[Option<Draw>],
+    ) -> Result<Vec<Option<u32>>, Error> {
+        assert!(draws.len() <= logits.shape().0, "a draw of each row, at most");
+        self.tokens(logits, draws)
     }
 
     fn read(&self, x: &Activations) -> Result<Vec<f32>, Error> {

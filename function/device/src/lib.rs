@@ -10,6 +10,7 @@
 //!   them
 //! - [`resident`]: bytes of a mapped file, made resident before they are read
 //! - [`tensor`]: a filled region with a dtype and a shape
+//! - `draw`: how a token is to be chosen where its logits are
 //! - [`cpu`]: the operations, by `firstlight-kernels`
 //! - [`cuda`]: the operations, and memory, streams and events, of a GPU
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
@@ -23,6 +24,7 @@ pub mod tensor;
 
 #[cfg(test)]
 mod contract;
+mod draw;
 mod error;
 mod floats;
 mod mapping;
@@ -33,6 +35,7 @@ use std::ops::Range;
 pub use arena::{Arena, Region};
 pub use cpu::Cpu;
 pub use cuda::Cuda;
+pub use draw::Draw;
 pub use error::Error;
 pub use firstlight_kernels::{Isa, KV_BLOCK, Span, Team};
 pub use tensor::{DType, Tensor};
@@ -198,9 +201,27 @@ pub trait Device {
         to: usize,
     ) -> Result<(), Error>;
 
-    /// The column of the largest value of each row; the first of equals, and a NaN loses to every
-    /// number.
-    fn argmax(&self, x: &Self::Activations) -> Result<Vec<u32>, Error>;
+    /// A token of each row of logits that has a draw, chosen where they are. `None` leaves the choice to the host, which
+    /// reads the logits: where there is no draw, where no token can be chosen (a logit is NaN or plus infinity, or all
+    /// are minus infinity), and on a device whose memory is the host's.
+    fn draw(
+        &self,
+        logits: &Self::Activations,
+        draws: &[Option<Draw>],
+    ) -> Result<Vec<Option<u32>>, Error> {
+        let _ = logits;
+        Ok(vec![None; draws.len()])
+    }
+
+    /// Has the operations done that `issue` issues; if it fails, none of them needs to be. A device may begin only when
+    /// all are known, and recognise those that it has done before: a step that recurs costs one launch.
+    ///
+    /// Within it nothing is made, dropped, sent ([`upload`](Self::upload), [`embed`](Self::embed),
+    /// [`set_positions`](Self::set_positions)) or brought back ([`draw`](Self::draw), [`read`](Self::read)), and nothing
+    /// waits for a load.
+    fn as_one<E: From<Error>>(&self, issue: impl FnOnce() -> Result<(), E>) -> Result<(), E> {
+        issue()
+    }
 
     /// Copies `(rows, columns)` to the host, row-major. Waits for everything issued before it.
     fn read(&self, x: &Self::Activations) -> Result<Vec<f32>, Error>;

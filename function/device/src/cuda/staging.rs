@@ -75,8 +75,7 @@ impl Staging {
             self.await_all()?;
         }
         let offset = self.used_bytes;
-        // Numbers start at their alignment.
-        self.used_bytes = (offset + bytes).next_multiple_of(size_of::<u32>());
+        self.used_bytes = (offset + bytes).next_multiple_of(ALIGN_BYTES);
         Ok(offset)
     }
 
@@ -93,6 +92,9 @@ impl Drop for Staging {
         let _ = self.stream.synchronize();
     }
 }
+
+/// The widest that a kernel reads at once.
+const ALIGN_BYTES: usize = 16;
 
 /// The logits of most models in one copy, a quarter million token ids.
 const ROOM_BYTES: usize = 1 << 20;

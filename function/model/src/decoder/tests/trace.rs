@@ -141,10 +141,6 @@ impl Device for Trace {
         Ok(())
     }
 
-    fn argmax(&self, x: &Rows) -> Result<Vec<u32>, Error> {
-        Ok(vec![0; *x])
-    }
-
     fn read(&self, _: &Rows) -> Result<Vec<f32>, Error> {
         Ok(Vec::new())
     }
