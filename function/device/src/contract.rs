@@ -14,7 +14,7 @@ use firstlight_kernels::reference::check::{Weights, assert_close, numbers};
 use firstlight_kernels::reference::{self, PlainCache};
 use firstlight_kernels::{Attend, Elements, Matrix};
 
-use crate::{DType, Device, Draw, KV_BLOCK, Linear, Span, Tensor};
+use crate::{DType, Device, Draw, Error, KV_BLOCK, Linear, Span, Tensor};
 
 /// A device that is held to the contract.
 pub(crate) trait Held: Device {
@@ -55,7 +55,7 @@ macro_rules! device_tests {
         $crate::contract::device_tests!(@each $devices,
             activations_start_as_zeros, rows_can_shrink_and_grow, embed, rms_norm, linear,
             linear_all, gated, append_and_attention, attention_far_into_a_context,
-            copy_rows, unfit_logits_are_left_to_the_host
+            copy_rows, unfit_logits_are_left_to_the_host, as_one_is_as_one_by_one
         );
     };
     (@each $devices:expr, $($check:ident),+) => {
@@ -456,6 +456,32 @@ pub(crate) fn unfit_logits_are_left_to_the_host<D: Held>(device: &D) {
         assert!([None, Some(2)].contains(&drawn[3]), "{drawn:?}");
         assert_eq!([drawn[0], drawn[1], drawn[2], drawn[4]], [None; 4]);
         assert_eq!(device.draw(&logits, &[None; 5]).unwrap(), [None; 5]);
+    }
+}
+
+/// However often it comes, whatever its memory holds, and after a step that failed.
+pub(crate) fn as_one_is_as_one_by_one<D: Held>(device: &D) {
+    let tensor = |seed, rows| tensor(&Weights::F32(numbers(rows * 3, seed, 1.0)), &[rows, 3]);
+    let [table, weight] = [tensor(1, 7), tensor(2, 3)].map(|t| Held::upload(device, &t));
+    let room = || device.activations(2, 3).unwrap();
+    let (mut x, mut plain, mut product, mut row) = (room(), room(), room(), room());
+    let by = || Linear { weight: &weight, bias: None };
+    for first in 0..6 {
+        device.embed(&table, &[first, first + 1], &mut x).unwrap();
+        device.linear(&x, by(), &mut plain).unwrap();
+        let failed = device.as_one(|| {
+            device.linear_add(&x, by(), &mut product)?;
+            Err(Error::NoDevice)
+        });
+        assert!(matches!(failed, Err(Error::NoDevice)));
+        let step = device.as_one(|| {
+            device.linear(&x, by(), &mut product)?;
+            device.copy_rows(&product, 1..2, &mut row, 0)
+        });
+        step.unwrap();
+        let [expected, product, row] =
+            [&plain, &product, &row].map(|out| device.read(out).unwrap());
+        assert_eq!((&product, &row[..3]), (&expected, &expected[3..]), "from row {first}");
     }
 }
 

@@ -15,6 +15,7 @@
 //! - `activations`, `kv_cache`, `positions`: what is computed, and where in the context
 //! - `kernels`, `launch`: the loaded machine code, and how a function of it gets its arguments; which, for each
 //!   operation, here and, for products with weights, in `linear`, for tokens in `sampling`
+//! - `steps`: steps that recur, each as one launch; `graph`: of what the driver makes of one
 //! - [`port`]: the side of a device that a load sees, and `streams`, its two streams as that side
 //! - [`ring`]: pinned slots on their way to the device; with [`slot`] (their states) and [`watch`] (the thread that waits
 //!   for events)
@@ -24,6 +25,7 @@ mod arena;
 mod context;
 mod driver;
 mod event;
+mod graph;
 mod kernels;
 mod kv_cache;
 mod launch;
@@ -33,6 +35,7 @@ mod pinned;
 mod positions;
 mod sampling;
 mod staging;
+mod steps;
 mod stream;
 mod streams;
 mod tensor;
@@ -42,7 +45,7 @@ pub mod ring;
 pub mod slot;
 pub mod watch;
 
-use std::cell::RefCell;
+use std::cell::{RefCell, RefMut};
 use std::ops::Range;
 use std::slice;
 use std::sync::Arc;
@@ -64,6 +67,7 @@ pub use self::memory::Memory;
 pub use self::positions::Positions;
 pub use self::ring::{Ring, RingMemory};
 use self::staging::Staging;
+use self::steps::{Operation, Steps};
 pub use self::stream::Stream;
 pub use self::streams::Streams;
 pub use self::tensor::Tensor;
@@ -79,6 +83,7 @@ pub struct Cuda {
     staging: RefCell<Staging>,
     /// What the parts of an attention have summed up, and other results of one kernel for the next.
     scratch: Memory,
+    steps: Steps,
     /// What keys and values are kept in.
     cache: DType,
 }
@@ -102,6 +107,7 @@ impl Cuda {
             kernels: Kernels::load(&context)?,
             staging: RefCell::new(Staging::new(&compute)?),
             scratch: Memory::new(&context, SCRATCH_BYTES, "the parts of an attention")?,
+            steps: Steps::default(),
             cache: DType::F32,
             context,
             compute,
@@ -114,6 +120,13 @@ impl Cuda {
     #[must_use]
     pub fn with_cache(self, dtype: DType) -> Self {
         Self { cache: dtype, ..self }
+    }
+
+    /// With each kernel launched by itself, also in steps that recur.
+    #[must_use]
+    pub fn without_graphs(self) -> Self {
+        self.steps.make_plain();
+        self
     }
 
     /// What keys and values are kept in.
@@ -152,7 +165,27 @@ impl Cuda {
     }
 
     fn launch(&self, launch: launches::Launch, arguments: Arguments) -> Result<(), Error> {
-        self.kernels.launch(&self.compute, launch, arguments)
+        self.issue(Operation::Launch { launch, arguments })
+    }
+
+    /// Now, or together with the step that it belongs to.
+    fn issue(&self, operation: Operation) -> Result<(), Error> {
+        self.steps.note(operation).map_or(Ok(()), |operation| self.issue_now(&operation))
+    }
+
+    fn issue_now(&self, operation: &Operation) -> Result<(), Error> {
+        match *operation {
+            Operation::Launch { launch, ref arguments } => {
+                self.kernels.launch(&self.compute, launch, arguments)
+            }
+            Operation::Copy { from, to, bytes } => memory::copy(from, to, bytes, &self.compute),
+        }
+    }
+
+    /// What goes to the device and what comes back, which is not noted.
+    fn staging(&self) -> RefMut<'_, Staging> {
+        assert!(!self.steps.are_noting(), "within a step nothing is sent or brought back");
+        self.staging.borrow_mut()
     }
 
     /// Norms of x, which may be where they go.
@@ -253,7 +286,7 @@ impl Device for Cuda {
         let arena = Arena::on(&self.context, bytes.len() as u64)?;
         let mut regions = arena.carve(slice::from_ref(&(0..arena.bytes())))?;
         let region = regions.pop().expect("one range is one region");
-        self.staging.borrow_mut().send(bytes, region.address())?;
+        self.staging().send(bytes, region.address())?;
         Tensor::from_region(region, tensor.dtype(), tensor.shape().to_vec())
     }
 
@@ -273,7 +306,7 @@ impl Device for Cuda {
     ) -> Result<Positions, Error> {
         let positions = Positions::new(&self.compute, rows, inverse_frequencies.len())?;
         let bytes: Vec<u8> = inverse_frequencies.iter().flat_map(|x| x.to_ne_bytes()).collect();
-        self.staging.borrow_mut().send(&bytes, positions.frequencies())?;
+        self.staging().send(&bytes, positions.frequencies())?;
         Ok(positions)
     }
 
@@ -287,7 +320,7 @@ impl Device for Cuda {
         if let Some(row) = rows.iter().find(|&&row| row as usize >= count) {
             panic!("row {row} of a table of {count} rows");
         }
-        let indices = self.staging.borrow_mut().stage(rows)?;
+        let indices = self.staging().stage(rows)?;
         let launch = launches::embed(format(table.dtype()), number(rows.len()), number(columns));
         let arguments = Arguments::new()
             .with(table.start())
@@ -451,7 +484,7 @@ impl Device for Cuda {
         let bytes = |rows: usize| rows * columns * size_of::<f32>();
         let from = x.values() + bytes(rows.start) as u64;
         let to = out.values_mut() + bytes(to) as u64;
-        memory::copy(from, to, bytes(rows.len()), &self.compute)
+        self.issue(Operation::Copy { from, to, bytes: bytes(rows.len()) })
     }
 
     fn draw(
@@ -463,9 +496,19 @@ impl Device for Cuda {
         self.tokens(logits, draws)
     }
 
+    fn as_one<E: From<Error>>(&self, issue: impl FnOnce() -> Result<(), E>) -> Result<(), E> {
+        if !self.steps.begin() {
+            return issue();
+        }
+        let issued = issue();
+        let operations = self.steps.end();
+        issued?;
+        Ok(self.steps.run(operations, &self.compute, |operation| self.issue_now(operation))?)
+    }
+
     fn read(&self, x: &Activations) -> Result<Vec<f32>, Error> {
         let mut bytes = vec![0; x.len() * size_of::<f32>()];
-        self.staging.borrow_mut().receive(x.values(), &mut bytes)?;
+        self.staging().receive(x.values(), &mut bytes)?;
         let (numbers, _) = bytes.as_chunks();
         Ok(numbers.iter().copied().map(f32::from_ne_bytes).collect())
     }

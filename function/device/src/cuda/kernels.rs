@@ -62,16 +62,16 @@ impl Kernels {
         &self,
         stream: &Stream,
         launch: Launch,
-        mut arguments: Arguments,
+        arguments: &Arguments,
     ) -> Result<(), Error> {
         let stream = stream.bound()?;
         let function = self.function(launch)?;
-        let (start, mut bytes) = arguments.bytes();
+        let (start, mut bytes) = (arguments.words().as_ptr().cast_mut(), arguments.bytes());
         let mut extra =
             [ARGUMENTS_START, start.cast(), ARGUMENTS_SIZE, (&raw mut bytes).cast(), ARGUMENTS_END];
         let ([x, y, z], [threads_x, threads_y, threads_z]) = (launch.grid, launch.block);
-        // SAFETY: the function is of this module and the stream of its context. The driver copies the arguments, whose
-        // size it compares with the kernel's. What the kernel reads and writes is memory of the device, into which there
+        // SAFETY: the function is of this module and the stream of its context. The driver copies the arguments, which it
+        // does not change, and whose size it compares with the kernel's. What the kernel reads and writes is memory of the device, into which there
         // are no references.
         let issued = unsafe {
             sys::cuLaunchKernel(

@@ -26,7 +26,7 @@ impl Cuda {
         let mut bytes = vec![0; draws.len() * size_of::<u32>()];
         assert!(bytes.len() as u64 <= SCRATCH_BYTES, "{} rows to draw from", draws.len());
         let words: Vec<_> = draws.iter().flat_map(|draw| draw.words()).collect();
-        let mut staging = self.staging.borrow_mut();
+        let mut staging = self.staging();
         let (from, to) = (staging.stage(&words)?, self.scratch.start());
         let columns = number(logits.shape().1);
         let arguments = Arguments::new().with(logits.values()).with(columns).with(from).with(to);
