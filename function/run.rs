@@ -1,11 +1,12 @@
 //! One cold start, one answer.
 
 use std::collections::BTreeSet;
+use std::error::Error;
 use std::io::{ErrorKind, Write, stdout};
 
 use firstlight_device::Device;
 use firstlight_generate::{
-    ChatTemplate, Flags, Generation, GenerationRequest, Message, Settings as Generating,
+    ChatTemplate, Flags, Generation, GenerationRequest, Message, Settings as Generating, Step,
 };
 use firstlight_load::{Layer, Layers};
 use firstlight_model::{
@@ -181,23 +182,38 @@ impl<T> Answer<T> {
         }
         let mut sequence = Sequence::alone(settings.blocks);
         sequence.forward(&mut decoder, &self.ids)?;
-        let mut logits = decoder.logits()?;
+        let mut step = next(&mut self.generation, &decoder)?;
         computing.end();
         drop(progress);
         loop {
-            let step = self.generation.step(&logits)?;
             timeline.mark(Mark::FirstToken);
             timeline.count(Counter::Tokens, 1);
             if !print(&step.text)? || step.finish.is_some() {
                 break;
             }
             sequence.forward(&mut decoder, &[step.token])?;
-            logits = decoder.logits()?;
+            step = next(&mut self.generation, &decoder)?;
             computing.end();
         }
         timeline.mark(Mark::LastToken);
         print("\n").map(drop)
     }
+}
+
+/// The token that follows: drawn by the device where it can, so that the logits stay there.
+fn next<D: Device, I, E>(
+    generation: &mut Generation,
+    decoder: &Decoder<D, I>,
+) -> Result<Step, Failure>
+where
+    I: Iterator<Item = Result<Group<D::Tensor>, E>>,
+    E: Into<Box<dyn Error + Send + Sync>>,
+{
+    let drawn = decoder.draw(&[generation.draw()])?;
+    Ok(match drawn[..] {
+        [Some(token)] => generation.accept(token)?,
+        _ => generation.step(&decoder.logits()?)?,
+    })
 }
 
 fn group<T>(layer: Layer<T>) -> Group<T> {

@@ -19,7 +19,7 @@ const ARROWS: &[(&str, &[&str], &[&str])] = &[
         &["bucket", "device", "generate", "load", "model", "plan", "store", "timeline"],
         &["bucket", "kernels", "stand-in"],
     ),
-    ("generate", &[], &[]),
+    ("generate", &["model"], &[]),
     ("kernels", &[], &[]),
     ("load", &["device", "plan", "store", "timeline"], &[]),
     ("model", &["device"], &["stand-in"]),

@@ -11,8 +11,6 @@ mod limit;
 mod stream;
 mod table;
 
-use std::hint::black_box;
-
 use firstlight_device::DType;
 use firstlight_kernels::reference::check::numbers;
 use firstlight_kernels::{

@@ -4,9 +4,11 @@
 //! logits ──► Sampler ──► token ──► StopRules ──► Detokenizer ──► StopStrings ──► text
 //! ```
 //!
-//! The caller computes the prompt, then for each step gives the logits of the last position, gets a
-//! token, and computes that. Everything that can be wrong with the prompt is found before the first
+//! The caller computes the prompt, then for each step gives the logits of the last position, or the
+//! token that the device has drawn of them, gets a token, and computes that. Everything that can be wrong with the prompt is found before the first
 //! step, by numbers that config.json has: before any weight is there.
+
+use firstlight_model::Draw;
 
 use crate::Tokenizer;
 use crate::stop_strings::Found;
@@ -81,7 +83,29 @@ impl Generation {
             return Err(Error::LogitsLength { found, expected });
         }
         let token = self.sampler.sample(logits)?;
-        assert!((token as usize) < self.vocabulary_size, "the sampler chooses one of the logits");
+        self.follow(token)
+    }
+
+    /// How a device may choose the next token, where it may: either [`accept`](Self::accept) or
+    /// [`step`](Self::step) comes next.
+    pub fn draw(&mut self) -> Option<Draw> {
+        self.sampler.draw()
+    }
+
+    /// Goes on with the token that the device has [drawn](Self::draw), as [`step`](Self::step) does
+    /// with the one that it chooses.
+    ///
+    /// # Panics
+    /// After a step that finished the answer.
+    pub fn accept(&mut self, token: u32) -> Result<Step> {
+        assert!(self.finish.is_none(), "no step follows the one that finished");
+        self.sampler.accept(token);
+        self.follow(token)
+    }
+
+    /// What the token leads to.
+    fn follow(&mut self, token: u32) -> Result<Step> {
+        assert!((token as usize) < self.vocabulary_size, "it is chosen from the logits");
         self.generated_tokens += 1;
         let finish = self.finish_after(token);
         let text = self.decode(token, finish)?;

@@ -8,7 +8,11 @@
 //! 4. top-p of what is left, scaled to 1: tokens by falling probability while those before them
 //!    have less than top-p
 //! 5. min-p: tokens at least so many times as likely as the likeliest
-//! 6. a draw from what is left
+//! 6. a draw from what is left, in the order of the ids
+//!
+//! Where nothing but temperature, top-k and top-p is asked for, the device may [draw](Sampler::draw),
+//! by the same random number: the token is the same, but where the weights of two are so near that
+//! 32-bit floats cannot tell which one the number falls on.
 //!
 //! A vocabulary has up to 260,000 tokens, so nothing sorts all of them: top-k passes over them
 //! once, top-p sorts only as many of the likeliest as it needs.
@@ -19,6 +23,7 @@
 use std::cmp::Ordering;
 use std::collections::HashMap;
 
+use firstlight_model::Draw;
 use rand_pcg::Pcg64Mcg;
 use rand_pcg::rand_core::{Rng, SeedableRng};
 
@@ -29,6 +34,8 @@ use crate::{Error, Result, Sampling, SamplingOptions};
 pub struct Sampler {
     sampling: Sampling,
     random: Pcg64Mcg,
+    /// Drawn for the next token already: in 0..1.
+    uniform: Option<f64>,
     /// How often the answer has each token that the prompt or the answer has.
     counts: HashMap<u32, u32>,
     /// The logits with penalties. Kept between tokens for its memory, as are the candidates.
@@ -50,6 +57,7 @@ impl Sampler {
         Self {
             sampling,
             random: Pcg64Mcg::seed_from_u64(sampling.options().seed),
+            uniform: None,
             counts: prompt_ids.iter().map(|&id| (id, 0)).collect(),
             logits: Vec::new(),
             candidates: Vec::new(),
@@ -71,10 +79,38 @@ impl Sampler {
             self.weigh(maximum);
             self.keep_top_p();
             self.keep_min_p();
-            self.draw()
+            self.pick()
         };
-        *self.counts.entry(id).or_insert(0) += 1;
+        self.accept(id);
         Ok(id)
+    }
+
+    /// How a device may choose the next token, by the model's logits as they are. `None` where it
+    /// takes more: penalties, or min-p.
+    ///
+    /// The choice is the device's to make or to leave: either [`accept`](Sampler::accept) or
+    /// [`sample`](Sampler::sample) comes next, and both by the same random number.
+    pub fn draw(&mut self) -> Option<Draw> {
+        let SamplingOptions { temperature, top_k, top_p, min_p, .. } = *self.sampling.options();
+        let is_greedy = self.sampling.is_greedy();
+        if self.sampling.options().has_penalty() || (min_p > 0.0 && !is_greedy) {
+            return None;
+        }
+        let uniform = if is_greedy { 0.0 } else { self.uniform() };
+        Some(Draw { uniform, temperature, top_k, top_p })
+    }
+
+    /// Remembers the next token, which the device has drawn.
+    pub fn accept(&mut self, id: u32) {
+        self.uniform = None;
+        *self.counts.entry(id).or_insert(0) += 1;
+    }
+
+    /// The random number of the next token.
+    fn uniform(&mut self) -> f64 {
+        let random = &mut self.random;
+        let draw = || (random.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
+        *self.uniform.get_or_insert_with(draw)
     }
 
     fn penalise(&mut self) {
@@ -130,6 +166,7 @@ impl Sampler {
             before += candidate.weight;
             is_kept
         });
+        self.candidates.sort_unstable_by_key(|candidate| candidate.id);
     }
 
     fn keep_min_p(&mut self) {
@@ -137,9 +174,8 @@ impl Sampler {
         self.candidates.retain(|candidate| candidate.weight >= min_p);
     }
 
-    fn draw(&mut self) -> u32 {
-        let fraction = (self.random.next_u64() >> 11) as f64 / (1u64 << 53) as f64; // in 0..1
-        let mut left = fraction * mass(&self.candidates);
+    fn pick(&mut self) -> u32 {
+        let mut left = self.uniform() * mass(&self.candidates);
         let drawn = self.candidates.iter().find(|candidate| {
             left -= candidate.weight;
             left < 0.0

@@ -8,12 +8,16 @@
 //! chunks before it through the cache, so the result depends neither on the size of the chunks nor
 //! on the sequences beside.
 //!
+//! A step in which each sequence has one row recurs for every token: it is issued [as
+//! one](Device::as_one), as soon as all weights are there.
+//!
 //! Keys and values are kept in blocks of [`KV_BLOCK`] positions. Which of them belong to which
 //! sequence is the caller's to decide, and to remember: a decoder knows no sequences, only rows.
 
 use std::ops::Range;
+use std::rc::Rc;
 
-use firstlight_device::{Device, KV_BLOCK, Linear};
+use firstlight_device::{Device, Draw, KV_BLOCK, Linear};
 
 use crate::{
     Error, Group, PromptRows, Rows, Spec, StageOrder,
@@ -41,7 +45,8 @@ pub struct Settings {
 
 /// A model on a device, and a cache for the sequences that it sees.
 pub struct Decoder<D: Device, I> {
-    device: D,
+    /// Shared with the step that is being issued.
+    device: Rc<D>,
     spec: Spec,
     settings: Settings,
     inverse_frequencies: Vec<f32>, // (head_dim / 2)
@@ -90,7 +95,7 @@ impl<D: Device, I> Decoder<D, I> {
                 logits: device.activations(logits_rows, spec.vocab_size)?,
             },
             unfinished: false,
-            device,
+            device: Rc::new(device),
             spec,
         })
     }
@@ -133,13 +138,18 @@ where
     /// If more rows want logits than there is room for, or if a block is not one of the cache.
     pub fn forward(&mut self, rows: &[Rows<'_>]) -> Result<(), Error> {
         let ids = self.begin(rows)?;
-        self.run(rows, &ids)?;
+        self.place(rows, &ids)?;
         let ends = rows.iter().scan(0, |end, rows| {
             *end += rows.ids.len();
             Some((*end - 1, rows.logits))
         });
         let wanted: Vec<_> = ends.filter(|(_, wanted)| *wanted).map(|(row, _)| row).collect();
-        self.set_logits(&wanted)?;
+        if ids.len() == rows.len() && self.weights.are_here(&self.spec) {
+            let device = Rc::clone(&self.device);
+            device.as_one(|| self.compute(ids.len(), &wanted))?;
+        } else {
+            self.compute(ids.len(), &wanted)?;
+        }
         self.unfinished = false;
         Ok(())
     }
@@ -149,12 +159,19 @@ where
         Ok(self.device.read(&self.head.logits)?)
     }
 
+    /// Tokens drawn of these logits, where they are: one for each row that has a draw. `None` leaves
+    /// the choice to the caller, by the [logits](Decoder::logits); see [`Device::draw`].
+    pub fn draw(&self, draws: &[Option<Draw>]) -> Result<Vec<Option<u32>>, Error> {
+        Ok(self.device.draw(&self.head.logits, draws)?)
+    }
+
     /// [`Decoder::forward`] of one sequence, and the logits of every id, `(rows.ids.len(),
     /// vocab_size)`, row-major: for scoring and tests. The output matrix is read once for as many of
     /// them as logits have rows.
     pub fn forward_all(&mut self, rows: Rows<'_>) -> Result<Vec<f32>, Error> {
         let ids = self.begin(&[rows])?;
-        self.run(&[rows], &ids)?;
+        self.place(&[rows], &ids)?;
+        self.run(ids.len())?;
         let mut logits = Vec::with_capacity(ids.len() * self.spec.vocab_size);
         for first in (0..ids.len()).step_by(self.settings.logits_rows) {
             let end = ids.len().min(first + self.settings.logits_rows);
@@ -175,14 +192,21 @@ where
         Ok(ids)
     }
 
-    /// The residual stream of all rows, through all layers.
-    fn run(&mut self, rows: &[Rows<'_>], ids: &[u32]) -> Result<(), Error> {
+    /// What is different in each pass: the ids, and where they stand.
+    fn place(&mut self, rows: &[Rows<'_>], ids: &[u32]) -> Result<(), Error> {
         self.embed(ids)?;
-        self.set_positions(rows, ids.len())?;
-        for layer in 0..self.spec.layers {
-            self.run_layer(layer, ids.len())?;
-        }
-        Ok(())
+        self.set_positions(rows, ids.len())
+    }
+
+    /// The rest, and the logits of those rows that are wanted.
+    fn compute(&mut self, rows: usize, wanted: &[usize]) -> Result<(), Error> {
+        self.run(rows)?;
+        self.set_logits(wanted)
+    }
+
+    /// The residual stream of all rows, through all layers.
+    fn run(&mut self, rows: usize) -> Result<(), Error> {
+        (0..self.spec.layers).try_for_each(|layer| self.run_layer(layer, rows))
     }
 
     fn embed(&mut self, ids: &[u32]) -> Result<(), Error> {
@@ -218,7 +242,7 @@ where
         for ((part, x), positions) in chunks.zip(&mut self.hidden).zip(&self.positions) {
             self.scratch.set_rows(&self.device, part.len());
             let window = self.spec.windows[layer];
-            let pass = Pass { device: &self.device, spec: &self.spec, positions, window };
+            let pass = Pass { device: &*self.device, spec: &self.spec, positions, window };
             weights.forward(&pass, x, &mut self.caches[layer], &mut self.scratch)?;
         }
         Ok(())

@@ -40,6 +40,7 @@ mod weights;
 pub use decoder::{DEFAULT_CHUNK_ROWS, Decoder, Settings};
 pub use error::Error;
 pub use family::SUPPORTED;
+pub use firstlight_device::Draw;
 pub use rope::{Rope, Scaling};
 pub use rows::Rows;
 pub use sequence::Sequence;

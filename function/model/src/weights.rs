@@ -78,6 +78,14 @@ impl<T, I> Weights<T, I> {
     }
 }
 
+impl<T, I> Weights<T, I> {
+    /// Whether all layers and the head are resident: whatever is asked for, but for rows of the
+    /// table.
+    pub(crate) fn are_here(&self, spec: &Spec) -> bool {
+        self.layers.len() == spec.layers && self.norm.is_some()
+    }
+}
+
 impl<T, I, E> Weights<T, I>
 where
     I: Iterator<Item = Result<Group<T>, E>>,

@@ -147,9 +147,41 @@ fn a_seed_gives_the_same_tokens_on_every_machine() {
         let mut sampler = sampler(options, &[]);
         (0..8).map(|_| sampler.sample(&logits).unwrap()).collect::<Vec<u32>>()
     };
-    assert_eq!(tokens(7), [109, 49, 191, 775, 393, 767, 767, 322]);
+    assert_eq!(tokens(7), [674, 464, 262, 939, 292, 221, 210, 393]);
     assert_eq!(tokens(7), tokens(7));
     assert_ne!(tokens(7), tokens(8));
+}
+
+#[test]
+fn a_device_may_draw_by_what_it_can_do() {
+    let draw = |options| sampler(options, &[]).draw();
+    let greedy = draw(SamplingOptions { min_p: 0.5, ..SamplingOptions::default() }).unwrap();
+    assert_eq!((greedy.temperature, greedy.uniform), (0.0, 0.0));
+    let options = SamplingOptions { temperature: 0.7, top_k: 5, top_p: 0.9, ..warm() };
+    let drawn = draw(options).unwrap();
+    assert_eq!((drawn.temperature, drawn.top_k, drawn.top_p), (0.7, 5, 0.9));
+    assert!((0.0..1.0).contains(&drawn.uniform));
+    assert_eq!(draw(SamplingOptions { min_p: 0.1, ..warm() }), None);
+    assert_eq!(draw(SamplingOptions { presence_penalty: 0.1, ..SamplingOptions::default() }), None);
+    assert_eq!(draw(SamplingOptions { repetition_penalty: 1.1, ..warm() }), None);
+}
+
+/// Whoever chooses, and however often it was offered: token after token has the same random number.
+#[test]
+fn an_offer_to_the_device_changes_no_choice() {
+    let logits: Vec<f32> = (0..100u16).map(|i| f32::from(i * 37 % 101) / 20.0).collect();
+    let [mut offered, mut alone] = [(); 2].map(|()| sampler(warm(), &[]));
+    for round in 0..20 {
+        let token = alone.sample(&logits).unwrap();
+        let draw = offered.draw();
+        assert_eq!(offered.draw(), draw, "asked again");
+        if round % 3 == 0 {
+            offered.accept(token);
+        } else {
+            assert_eq!(offered.sample(&logits).unwrap(), token, "round {round}");
+        }
+        assert_ne!(offered.draw(), draw);
+    }
 }
 
 /// Pearson's statistic over 7 degrees of freedom: above 24.3 with a probability of 0.001.
