@@ -1,9 +1,9 @@
 // What attention of few and of many rows have in common.
 #pragma once
-#include "prelude.cuh"
+#include "places.cuh"
 
 struct AttentionShape {
-    u32 heads, kv_heads, head_dim, capacity;
+    u32 heads, kv_heads, head_dim;
     // A position sees itself and the `window - 1` before it; 0 is all of them.
     u32 window;
     float scale;

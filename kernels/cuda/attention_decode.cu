@@ -1,6 +1,5 @@
 // Causal grouped-query attention of few rows over a long cache, whose positions are split among blocks and put together
-// afterwards ("split-KV": Dao et al., 2023). Keys and values are (kv_heads, capacity, head_dim); the rows are the last
-// positions.
+// afterwards ("split-KV": Dao et al., 2023). The rows may be of different sequences.
 //
 // Limit: the bytes of the keys and values. A block takes one row, up to four heads that share a head of the cache, and
 // one part of the positions. In it, as many neighbouring lanes as a key has vectors make a team (16 at 128 columns), and
@@ -83,21 +82,38 @@ __device__ __forceinline__ void take(Online &online, const float (&scores)[DECOD
     }
 }
 
-// Walks the positions from `first` on in steps of `stride` up to `end`. All lanes of a warp make the same number of
-// turns, `end - start` being the same for all: a position behind the end has a score of minus infinity.
+// The positions of a team: a part of those that a row sees, `end` being behind the last of the part. Its teams take them
+// in turns, each `stride` from the next.
+struct Walk {
+    u32 start, end, first, stride;
+
+    // The position `i` of those that are taken together; the last one where there is none.
+    __device__ __forceinline__ u32 position(u32 turn, u32 i) const { return least(turn + first + i * stride, end - 1); }
+};
+
+// Walks its positions, of the head `kv_head` of the blocks in `table`. All lanes of a warp make the same number of turns,
+// `end - start` being the same for all: a position behind the end has a score of minus infinity. The blocks of a turn
+// are looked up in the turn before.
 template <class T>
-__device__ __forceinline__ void walk(const T *keys, const T *values, const float (&queries)[DECODE_HEADS][VECTOR],
-                                     u32 start, u32 end, u32 first, u32 stride, u32 team, const AttentionShape &shape,
-                                     Online (&online)[DECODE_HEADS]) {
+__device__ __forceinline__ void walk(const T *keys, const T *values, const u32 *table, u32 kv_head,
+                                     const float (&queries)[DECODE_HEADS][VECTOR], const Walk &of, u32 team,
+                                     const AttentionShape &shape, Online (&online)[DECODE_HEADS]) {
     const u32 column = threadIdx.x % team * VECTOR;
+    u32 blocks[DECODE_AHEAD];
+#pragma unroll
+    for (u32 i = 0; i < DECODE_AHEAD; i++) {
+        blocks[i] = table[of.position(of.start, i) / KV_BLOCK];
+    }
 #pragma unroll 1
-    for (u32 turn = start; turn < end; turn += DECODE_AHEAD * stride) {
+    for (u32 turn = of.start; turn < of.end; turn += DECODE_AHEAD * of.stride) {
         float key[DECODE_AHEAD][VECTOR], value[DECODE_AHEAD][VECTOR];
 #pragma unroll
         for (u32 i = 0; i < DECODE_AHEAD; i++) {
-            const u32 position = least(turn + first + i * stride, end - 1);
-            load_columns(keys + u64(position) * shape.head_dim, column, shape.head_dim, key[i]);
-            load_columns(values + u64(position) * shape.head_dim, column, shape.head_dim, value[i]);
+            const u32 slot = of.position(turn, i) % KV_BLOCK;
+            const u64 row = row_of_cache(blocks[i], slot, kv_head, shape.kv_heads, shape.head_dim);
+            load_columns(keys + row, column, shape.head_dim, key[i]);
+            load_columns(values + row, column, shape.head_dim, value[i]);
+            blocks[i] = table[of.position(turn + DECODE_AHEAD * of.stride, i) / KV_BLOCK];
         }
 #pragma unroll
         for (u32 h = 0; h < DECODE_HEADS; h++) {
@@ -105,7 +121,7 @@ __device__ __forceinline__ void walk(const T *keys, const T *values, const float
 #pragma unroll
             for (u32 i = 0; i < DECODE_AHEAD; i++) {
                 const float score = team_sum(dot(queries[h], key[i]), team) * (shape.scale * LOG2_E);
-                scores[i] = turn + first + i * stride < end ? score : minus_infinity();
+                scores[i] = turn + of.first + i * of.stride < of.end ? score : minus_infinity();
             }
             take(online[h], scores, value);
         }
@@ -162,22 +178,23 @@ __device__ __forceinline__ Sum sum_of(const float *of, u32 count, u32 head_dim, 
 // Adds up what the teams of the block have, `scratch` (heads, teams, head_dim + 2), and writes it: to `out`, divided by
 // the sum, where the positions are not split; otherwise to `partial`.
 template <class T>
-__device__ __forceinline__ void put_together(const float *scratch, u32 first_head, u32 heads, u32 teams,
+__device__ __forceinline__ void put_together(const float *scratch, u32 row, u32 first_head, u32 heads, u32 teams,
                                              const AttentionShape &shape, float *partial, float *out, T *rounded) {
     const u32 width = shape.head_dim + 2;
 #pragma unroll 1
     for (u32 i = threadIdx.x; i < heads * shape.head_dim; i += blockDim.x) {
         const u32 h = i / shape.head_dim, column = i % shape.head_dim;
         const Sum all = sum_of(scratch + h * teams * width, teams, shape.head_dim, column);
-        const u64 place = u64(blockIdx.x) * shape.heads + first_head + h;
+        const u32 head = first_head + h;
         if (gridDim.z == 1) {
-            out[place * shape.head_dim + column] = all.value / all.sum;
+            const u64 to = (u64(row) * shape.heads + head) * shape.head_dim + column;
+            out[to] = all.value / all.sum;
             if (rounded) {
-                rounded[place * shape.head_dim + column] = round_as(T{}, all.value / all.sum);
+                rounded[to] = round_as(T{}, all.value / all.sum);
             }
             continue;
         }
-        float *const to = partial + (place * gridDim.z + blockIdx.z) * width;
+        float *const to = partial + ((u64(blockIdx.x) * shape.heads + head) * gridDim.z + blockIdx.z) * width;
         to[2 + column] = all.value;
         if (column == 0) {
             to[0] = all.largest;
@@ -195,12 +212,14 @@ __device__ __forceinline__ u32 team_of(u32 head_dim) {
     return team;
 }
 
-// queries and out (rows, heads * head_dim); `partial` (rows, heads, parts, head_dim + 2). The grid is (rows, kv_heads
-// times the blocks that its heads need, parts).
+// queries and out (rows, heads * head_dim); `partial` (places, heads, parts, head_dim + 2). The grid is (places, each one
+// row; kv_heads times the blocks that its heads need; parts).
 template <class T>
-__device__ __forceinline__ void attention_decode(const float *queries, const T *keys, const T *values, const u32 *before,
-                                                 float *partial, float *out, T *rounded, const AttentionShape &shape) {
+__device__ __forceinline__ void attention_decode(const float *queries, const T *keys, const T *values,
+                                                 const Place *places, const u32 *tables, float *partial, float *out,
+                                                 T *rounded, const AttentionShape &shape) {
     DYNAMIC_SHARED(float, scratch);
+    const Place place = places[blockIdx.x];
     const u32 group = shape.heads / shape.kv_heads, blocks = divided_up(group, DECODE_HEADS);
     const u32 kv_head = blockIdx.y / blocks, first_of_group = blockIdx.y % blocks * DECODE_HEADS;
     const u32 first_head = kv_head * group + first_of_group;
@@ -212,46 +231,46 @@ __device__ __forceinline__ void attention_decode(const float *queries, const T *
 #pragma unroll
     for (u32 h = 0; h < DECODE_HEADS; h++) {
         const u32 head = first_head + least(h, heads - 1);
-        const float *const row = queries + (u64(blockIdx.x) * shape.heads + head) * shape.head_dim;
+        const float *const row = queries + (u64(place.row) * shape.heads + head) * shape.head_dim;
         load_columns(row, threadIdx.x % team * VECTOR, shape.head_dim, query[h]);
         online[h] = Online{minus_infinity(), 0.0f, {}};
     }
-    u32 start, end;
-    part_of(*before + blockIdx.x, shape.window, start, end);
-    const u64 head_start = u64(kv_head) * shape.capacity * shape.head_dim;
-    walk(keys + head_start, values + head_start, query, start, end, threadIdx.x / team, blockDim.x / team, team, shape,
-         online);
     const u32 teams = blockDim.x / team, own = threadIdx.x / team;
+    Walk of = {0, 0, own, teams};
+    part_of(place.position, shape.window, of.start, of.end);
+    walk(keys, values, tables + place.table, kv_head, query, of, team, shape, online);
 #pragma unroll
     for (u32 h = 0; h < DECODE_HEADS; h++) {
         leave(online[h], team, shape.head_dim, scratch + (h * teams + own) * (shape.head_dim + 2));
     }
     __syncthreads();
-    put_together(scratch, first_head, heads, teams, shape, partial, out, rounded);
+    put_together(scratch, place.row, first_head, heads, teams, shape, partial, out, rounded);
 }
 
-KERNEL(attention_decode_f32)(const float *queries, const float *keys, const float *values, const u32 *before,
-                             float *partial, float *out, float *rounded, AttentionShape shape) {
-    attention_decode(queries, keys, values, before, partial, out, rounded, shape);
+KERNEL(attention_decode_f32)(const float *queries, const float *keys, const float *values, const Place *places,
+                             const u32 *tables, float *partial, float *out, float *rounded, AttentionShape shape) {
+    attention_decode(queries, keys, values, places, tables, partial, out, rounded, shape);
 }
 
-KERNEL(attention_decode_bf16)(const float *queries, const bf16 *keys, const bf16 *values, const u32 *before,
-                              float *partial, float *out, bf16 *rounded, AttentionShape shape) {
-    attention_decode(queries, keys, values, before, partial, out, rounded, shape);
+KERNEL(attention_decode_bf16)(const float *queries, const bf16 *keys, const bf16 *values, const Place *places,
+                              const u32 *tables, float *partial, float *out, bf16 *rounded, AttentionShape shape) {
+    attention_decode(queries, keys, values, places, tables, partial, out, rounded, shape);
 }
 
-KERNEL(attention_decode_f16)(const float *queries, const f16 *keys, const f16 *values, const u32 *before, float *partial,
-                             float *out, f16 *rounded, AttentionShape shape) {
-    attention_decode(queries, keys, values, before, partial, out, rounded, shape);
+KERNEL(attention_decode_f16)(const float *queries, const f16 *keys, const f16 *values, const Place *places,
+                             const u32 *tables, float *partial, float *out, f16 *rounded, AttentionShape shape) {
+    attention_decode(queries, keys, values, places, tables, partial, out, rounded, shape);
 }
 
-// Puts the parts of the positions together: partial (rows, heads, parts, head_dim + 2), out (rows, heads * head_dim). A
-// block for each row and head, a thread for each column; few bytes, so bound by latency.
-KERNEL(attention_combine)(const float *partial, float *out, u32 parts, u32 head_dim) {
+// Puts the parts of the positions together: partial (places, heads, parts, head_dim + 2), out (rows, heads * head_dim). A
+// block for each place and head, a thread for each column; few bytes, so bound by latency.
+KERNEL(attention_combine)(const float *partial, const Place *places, float *out, u32 parts, u32 heads, u32 head_dim) {
     const float *const own = partial + u64(blockIdx.x) * parts * (head_dim + 2);
+    const u64 row = places[blockIdx.x / heads].row;
+    float *const to = out + (row * heads + blockIdx.x % heads) * head_dim;
 #pragma unroll 1
     for (u32 column = threadIdx.x; column < head_dim; column += blockDim.x) {
         const Sum all = sum_of(own, parts, head_dim, column);
-        out[u64(blockIdx.x) * head_dim + column] = all.value / all.sum;
+        to[column] = all.value / all.sum;
     }
 }

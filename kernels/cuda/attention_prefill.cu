@@ -1,9 +1,9 @@
 // Causal grouped-query attention of many rows on the matrix units, without a matrix of all scores ("FlashAttention": Dao
-// et al., 2022): queries and out are (rows, heads * head_dim) in f32, keys and values (kv_heads, capacity, head_dim) in
-// 16 bits. The rows are the last positions.
+// et al., 2022): queries and out are (rows, heads * head_dim) in f32, keys and values in 16 bits.
 //
-// A block takes 64 rows of one head, each of its four warps 16 of them. It walks the positions that the rows see in
-// steps: their keys are copied into shared memory, multiplied with the queries (which stay in registers), taken into an
+// A block takes a tile, which is up to 64 rows of one sequence, of one head; each of its four warps 16 rows of them. It
+// walks the positions that the rows see in steps that begin at multiples of their length, so that each lies in one block
+// of the cache: their keys are copied into shared memory, multiplied with the queries (which stay in registers), taken into an
 // online softmax, and the exponentials, rounded, are multiplied with the values. While one of both is multiplied, the
 // other is copied. Rows in shared memory are 16 bytes longer than they are, so that the eight rows of a matrix of
 // `ldmatrix` lie in different banks.
@@ -36,7 +36,7 @@ __device__ __forceinline__ const uint4 *matrices(const uint4 *tile, u32 row, u32
     return tile + (row + 8 * down + lane % 8) * P::STRIDE + piece + right;
 }
 
-// The queries of the rows g and g + 8 of a warp, as `a` of the products.
+// The queries of the rows g and g + 8 of a warp, as `a` of the products. `queries` and `row` begin with the tile.
 template <class P, class T>
 __device__ __forceinline__ void load_queries(const float *queries, u32 row, u32 rows, u32 head, const AttentionShape &shape,
                                              u32 (&out)[P::COLUMN_STEPS][4]) {
@@ -56,15 +56,14 @@ __device__ __forceinline__ void load_queries(const float *queries, u32 row, u32 
     }
 }
 
-// Begins to copy the rows of the positions from `first` on; those behind the last one are the last one again, with which
-// nothing is done.
+// Begins to copy the rows of a step; those behind the `last` one are the last one again, with which nothing is done.
 template <class P, class T>
-__device__ __forceinline__ void copy_rows(uint4 *tile, const T *from, u32 first, u32 last, u32 head_dim) {
+__device__ __forceinline__ void copy_rows(uint4 *tile, const T *from, u32 last, u32 head_dim) {
     const u32 pieces = head_dim / 8;
 #pragma unroll 1
     for (u32 i = threadIdx.x; i < P::STEP * pieces; i += PREFILL_THREADS) {
         const u32 row = i / pieces, piece = i % pieces;
-        cp_async16(tile + row * P::STRIDE + piece, from + u64(least(first + row, last)) * head_dim + piece * 8);
+        cp_async16(tile + row * P::STRIDE + piece, from + u64(least(row, last)) * head_dim + piece * 8);
     }
 }
 
@@ -188,72 +187,79 @@ __device__ __forceinline__ void write_rows(const Rows<P> &of, u32 row, u32 rows,
     }
 }
 
+// Tiles are places of up to PREFILL_ROWS rows. The grid is (tiles, heads).
 template <class P, class T>
-__device__ __forceinline__ void attention_prefill(const float *queries, const T *keys, const T *values, const u32 *before,
-                                                  float *out, T *rounded, u32 rows, const AttentionShape &shape) {
+__device__ __forceinline__ void attention_prefill(const float *queries, const T *keys, const T *values,
+                                                  const Place *tiles, const u32 *tables, float *out, T *rounded,
+                                                  const AttentionShape &shape) {
     DYNAMIC_SHARED(uint4, key_tile);
     uint4 *const value_tile = key_tile + P::STEP * P::STRIDE;
-    const u32 head = blockIdx.y, first_row = blockIdx.x * PREFILL_ROWS;
-    const u64 head_start = u64(head / (shape.heads / shape.kv_heads)) * shape.capacity * shape.head_dim;
-    const u32 row = first_row + threadIdx.x / WARP * 16 + threadIdx.x % WARP / 4;
-    const u32 last = *before + least(first_row + PREFILL_ROWS, rows) - 1; // position that a row of the block sees
-    const u32 start = first_seen(*before + first_row, shape.window) / P::STEP * P::STEP;
+    const Place tile = tiles[blockIdx.x];
+    const u32 *const table = tables + tile.table;
+    const u32 head = blockIdx.y, kv_head = head / (shape.heads / shape.kv_heads);
+    const u32 row = threadIdx.x / WARP * 16 + threadIdx.x % WARP / 4;
+    const u64 first_row = u64(tile.row) * shape.heads * shape.head_dim;
+    const u32 last = tile.position + tile.rows - 1; // position that a row of the tile sees
+    const u32 start = first_seen(tile.position, shape.window) / P::STEP * P::STEP;
 
     clear_columns<P>(key_tile, shape.head_dim);
     clear_columns<P>(value_tile, shape.head_dim);
     u32 query[P::COLUMN_STEPS][4];
-    load_queries<P, T>(queries, row, rows, head, shape, query);
+    load_queries<P, T>(queries + first_row, row, tile.rows, head, shape, query);
     Rows<P> own = {{minus_infinity(), minus_infinity()}, {}, {}};
-    copy_rows<P>(key_tile, keys + head_start, start, last, shape.head_dim);
+    u64 from = row_of_cache(table[start / KV_BLOCK], start % KV_BLOCK, kv_head, shape.kv_heads, shape.head_dim);
+    copy_rows<P>(key_tile, keys + from, last - start, shape.head_dim);
     cp_async_commit();
 #pragma unroll 1
     for (u32 first = start; first <= last; first += P::STEP) {
-        copy_rows<P>(value_tile, values + head_start, first, last, shape.head_dim);
+        copy_rows<P>(value_tile, values + from, last - first, shape.head_dim);
         cp_async_commit();
+        const u32 next = first + P::STEP, next_block = table[least(next, last) / KV_BLOCK];
         cp_async_wait<1>();
         __syncthreads(); // the keys are there
         float scores[2 * P::POSITION_STEPS][4];
         score<P, T>(query, key_tile, scores);
         __syncthreads(); // and done with
-        if (first + P::STEP <= last) {
-            copy_rows<P>(key_tile, keys + head_start, first + P::STEP, last, shape.head_dim);
+        if (next <= last) {
+            from = row_of_cache(next_block, next % KV_BLOCK, kv_head, shape.kv_heads, shape.head_dim);
+            copy_rows<P>(key_tile, keys + from, last - next, shape.head_dim);
         }
         cp_async_commit();
-        take_scores(scores, *before + row, first, shape, own);
+        take_scores(scores, tile.position + row, first, shape, own);
         cp_async_wait<1>();
         __syncthreads(); // the values are there
         add_values<P, T>(scores, value_tile, own);
         __syncthreads(); // and done with
     }
-    write_rows<P, T>(own, row, rows, head, shape, out, rounded);
+    write_rows<P, T>(own, row, tile.rows, head, shape, out + first_row, rounded ? rounded + first_row : rounded);
 }
 
-KERNEL(attention_prefill_64_bf16)(const float *queries, const bf16 *keys, const bf16 *values, const u32 *before,
-                                  float *out, bf16 *rounded, u32 rows, AttentionShape shape) {
-    attention_prefill<Prefill<64, 64>>(queries, keys, values, before, out, rounded, rows, shape);
+KERNEL(attention_prefill_64_bf16)(const float *queries, const bf16 *keys, const bf16 *values, const Place *tiles,
+                                  const u32 *tables, float *out, bf16 *rounded, AttentionShape shape) {
+    attention_prefill<Prefill<64, 64>>(queries, keys, values, tiles, tables, out, rounded, shape);
 }
 
-KERNEL(attention_prefill_128_bf16)(const float *queries, const bf16 *keys, const bf16 *values, const u32 *before,
-                                   float *out, bf16 *rounded, u32 rows, AttentionShape shape) {
-    attention_prefill<Prefill<128, 64>>(queries, keys, values, before, out, rounded, rows, shape);
+KERNEL(attention_prefill_128_bf16)(const float *queries, const bf16 *keys, const bf16 *values, const Place *tiles,
+                                   const u32 *tables, float *out, bf16 *rounded, AttentionShape shape) {
+    attention_prefill<Prefill<128, 64>>(queries, keys, values, tiles, tables, out, rounded, shape);
 }
 
-KERNEL(attention_prefill_256_bf16)(const float *queries, const bf16 *keys, const bf16 *values, const u32 *before,
-                                   float *out, bf16 *rounded, u32 rows, AttentionShape shape) {
-    attention_prefill<Prefill<256, 32>>(queries, keys, values, before, out, rounded, rows, shape);
+KERNEL(attention_prefill_256_bf16)(const float *queries, const bf16 *keys, const bf16 *values, const Place *tiles,
+                                   const u32 *tables, float *out, bf16 *rounded, AttentionShape shape) {
+    attention_prefill<Prefill<256, 32>>(queries, keys, values, tiles, tables, out, rounded, shape);
 }
 
-KERNEL(attention_prefill_64_f16)(const float *queries, const f16 *keys, const f16 *values, const u32 *before, float *out,
-                                 f16 *rounded, u32 rows, AttentionShape shape) {
-    attention_prefill<Prefill<64, 64>>(queries, keys, values, before, out, rounded, rows, shape);
+KERNEL(attention_prefill_64_f16)(const float *queries, const f16 *keys, const f16 *values, const Place *tiles,
+                                 const u32 *tables, float *out, f16 *rounded, AttentionShape shape) {
+    attention_prefill<Prefill<64, 64>>(queries, keys, values, tiles, tables, out, rounded, shape);
 }
 
-KERNEL(attention_prefill_128_f16)(const float *queries, const f16 *keys, const f16 *values, const u32 *before,
-                                  float *out, f16 *rounded, u32 rows, AttentionShape shape) {
-    attention_prefill<Prefill<128, 64>>(queries, keys, values, before, out, rounded, rows, shape);
+KERNEL(attention_prefill_128_f16)(const float *queries, const f16 *keys, const f16 *values, const Place *tiles,
+                                  const u32 *tables, float *out, f16 *rounded, AttentionShape shape) {
+    attention_prefill<Prefill<128, 64>>(queries, keys, values, tiles, tables, out, rounded, shape);
 }
 
-KERNEL(attention_prefill_256_f16)(const float *queries, const f16 *keys, const f16 *values, const u32 *before,
-                                  float *out, f16 *rounded, u32 rows, AttentionShape shape) {
-    attention_prefill<Prefill<256, 32>>(queries, keys, values, before, out, rounded, rows, shape);
+KERNEL(attention_prefill_256_f16)(const float *queries, const f16 *keys, const f16 *values, const Place *tiles,
+                                  const u32 *tables, float *out, f16 *rounded, AttentionShape shape) {
+    attention_prefill<Prefill<256, 32>>(queries, keys, values, tiles, tables, out, rounded, shape);
 }

@@ -1,11 +1,12 @@
 // Rotary position embedding (Su et al., 2021), in the half-split layout. Bound by latency: few numbers.
-#include "prelude.cuh"
+#include "places.cuh"
 
-// Cosines, then sines, of the angles of the positions from `*before` on: out (rows, 2 half). A block for each row, a
-// thread for each angle. The angle is rounded to f32, as the models were trained with.
-KERNEL(turns)(const float *inverse_frequencies, const u32 *before, float *out, u32 half) {
-    const float position = float(*before + blockIdx.x);
-    float *const row = out + u64(blockIdx.x) * 2 * half;
+// Cosines, then sines, of the angles of the rows' positions: out (rows, 2 half). A block for each row, which has a place
+// for itself, a thread for each angle. The angle is rounded to f32, as the models were trained with.
+KERNEL(turns)(const float *inverse_frequencies, const Place *places, float *out, u32 half) {
+    const Place place = places[blockIdx.x];
+    const float position = float(place.position);
+    float *const row = out + u64(place.row) * 2 * half;
     for (u32 i = threadIdx.x; i < half; i += blockDim.x) {
         const float angle = position * inverse_frequencies[i];
         row[i] = cosf(angle);

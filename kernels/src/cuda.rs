@@ -13,9 +13,9 @@
 //! - here: the rest
 //!
 //! The sources are `kernels/cuda/*.cu`. Activations are f32, row-major and contiguous; weights are
-//! `T`, in a [`Format`]; all addresses of matrices are multiples of 16. Positions that come before
-//! the rows of a pass are a number on the device, `before`, so that a decode step can be recorded
-//! once and run again.
+//! `T`, in a [`Format`]; all addresses of matrices are multiples of 16. Where the rows of a pass
+//! stand, and which blocks of the cache their sequences have, lies on the device, too, as [`Place`]s
+//! and `tables`, so that a decode step can be recorded once and run again.
 
 pub mod attention;
 pub mod linear;
@@ -63,6 +63,30 @@ impl Launch {
     fn with_shared(self, shared_bytes: u32) -> Self {
         Self { shared_bytes, ..self }
     }
+}
+
+/// Rows of one sequence that follow each other, as the kernels read it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The number of the first of them among the rows of the pass.
+    pub row: u32,
+    /// How many there are.
+    pub rows: u32,
+    /// The position of the first of them in its sequence.
+    pub position: u32,
+    /// Where in `tables` the blocks of the sequence begin.
+    pub table: u32,
+}
+
+impl Place {
+    /// What it is in memory.
+    #[must_use]
+    pub fn words(self) -> [u32; 4] {
+        [self.row, self.rows, self.position, self.table]
+    }
+
+    /// The bytes of one, a multiple of which is where they begin.
+    pub const BYTES: usize = 16;
 }
 
 /// What weights and caches are made of.
@@ -113,8 +137,8 @@ pub fn round(to: Format, count: u64) -> Launch {
     elementwise(kernel, count)
 }
 
-/// Cosines and sines of `half` angles at each of `rows` positions: `(f32* inverse_frequencies, u32*
-/// before, f32* out, u32 half)`.
+/// Cosines and sines of `half` angles at each of `rows` places, of one row each: `(f32*
+/// inverse_frequencies, Place* places, f32* out, u32 half)`.
 #[must_use]
 pub fn turns(rows: u32, half: u32) -> Launch {
     plain("turns", [rows, 1], threads_for(half))
@@ -126,9 +150,9 @@ pub fn rope(rows: u32, columns: u32) -> Launch {
     plain("rope", [rows, (columns / 2).div_ceil(THREADS)], THREADS)
 }
 
-/// Puts rows of `columns = kv_heads * head_dim` into a cache: `(f32* keys, f32* values, T*
-/// key_cache, T* value_cache, u32* before, u32 kv_heads, u32 head_dim, u32 capacity)`. A position
-/// past the capacity stops the device with an error.
+/// Puts rows of `columns = kv_heads * head_dim` into a cache of `blocks` blocks, each where its
+/// place says: `(f32* keys, f32* values, T* key_cache, T* value_cache, Place* places, u32* tables,
+/// u32 kv_heads, u32 head_dim, u32 blocks)`. A block past those stops the device with an error.
 #[must_use]
 pub fn append(cache: Format, rows: u32, columns: u32) -> Launch {
     plain(of_format!("append", cache), [rows, columns.div_ceil(THREADS)], THREADS)

@@ -252,10 +252,6 @@ mod tests {
     use super::*;
 
     crate::contract::device_tests!(Isa::available().into_iter().map(Cpu::with));
-    crate::contract::device_tests!(
-        @each Isa::available().into_iter().map(Cpu::with),
-        rope, sequences_beside_each_other
-    );
 
     fn table(rows: usize, columns: usize) -> Tensor {
         let bytes = vec![0; rows * columns * 2].into();

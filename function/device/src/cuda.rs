@@ -14,7 +14,8 @@
 //! - `arena`, `tensor`: one allocation for all weights, and what lies in it
 //! - `activations`, `kv_cache`, `positions`: what is computed, and where in the context
 //! - `kernels`, `launch`: the loaded machine code, and how a function of it gets its arguments; which, for each
-//!   operation, here and, for products with weights, in `linear`, for tokens in `sampling`
+//!   operation, here and, for products with weights, in `linear`, for keys and values in `attention`, for tokens in
+//!   `sampling`
 //! - `steps`: steps that recur, each as one launch; `graph`: of what the driver makes of one
 //! - [`port`]: the side of a device that a load sees, and `streams`, its two streams as that side
 //! - [`ring`]: pinned slots on their way to the device; with [`slot`] (their states) and [`watch`] (the thread that waits
@@ -22,6 +23,7 @@
 
 mod activations;
 mod arena;
+mod attention;
 mod context;
 mod driver;
 mod event;
@@ -50,7 +52,7 @@ use std::ops::Range;
 use std::slice;
 use std::sync::Arc;
 
-use firstlight_kernels::cuda::attention::{self, AttentionShape, PREFILL_LEAST_ROWS};
+use firstlight_kernels::cuda::attention::AttentionShape;
 use firstlight_kernels::cuda::linear::{GEMV_ROWS, Then};
 use firstlight_kernels::cuda::{self as launches, Format};
 
@@ -71,7 +73,7 @@ use self::steps::{Operation, Steps};
 pub use self::stream::Stream;
 pub use self::streams::Streams;
 pub use self::tensor::Tensor;
-use crate::{DType, Device, Draw, Error, KV_BLOCK, Linear, Span, shapes};
+use crate::{DType, Device, Draw, Error, Linear, Span, shapes};
 
 /// One GPU.
 #[derive(Debug)]
@@ -213,67 +215,6 @@ impl Cuda {
     }
 }
 
-/// The two ways of an attention.
-impl Cuda {
-    /// Many rows, on the matrix units.
-    fn prefill(
-        &self,
-        queries: &Activations,
-        cache: &KvCache,
-        positions: &Positions,
-        shape: AttentionShape,
-        out: &mut Activations,
-    ) -> Result<(), Error> {
-        let rows = number(queries.shape().0);
-        let arguments = Arguments::new()
-            .with(queries.values())
-            .with(cache.keys())
-            .with(cache.values())
-            .with(positions.before())
-            .with(out.values_mut())
-            .with(out.rounded())
-            .with(rows)
-            .with(shape);
-        self.launch(attention::prefill(format(cache.dtype), shape, rows), arguments)?;
-        out.set_rounded(cache.dtype);
-        Ok(())
-    }
-
-    /// Few rows, which share the positions among many blocks; or f32.
-    fn decode(
-        &self,
-        queries: &Activations,
-        cache: &KvCache,
-        positions: &Positions,
-        shape: AttentionShape,
-        out: &mut Activations,
-    ) -> Result<(), Error> {
-        let rows = number(queries.shape().0);
-        let parts = attention::parts(shape, rows, number(positions.range().end));
-        let arguments = Arguments::new()
-            .with(queries.values())
-            .with(cache.keys())
-            .with(cache.values())
-            .with(positions.before())
-            .with(self.scratch.start())
-            .with(out.values_mut())
-            .with(NOWHERE)
-            .with(shape);
-        self.launch(attention::decode(format(cache.dtype), shape, rows, parts), arguments)?;
-        if parts == 1 {
-            return Ok(());
-        }
-        let numbers = rows * shape.heads * parts * (shape.head_dim + 2);
-        assert!(u64::from(numbers) * 4 <= SCRATCH_BYTES, "{numbers} numbers of parts");
-        let arguments = Arguments::new()
-            .with(self.scratch.start())
-            .with(out.values_mut())
-            .with(parts)
-            .with(shape.head_dim);
-        self.launch(attention::combine(shape, rows), arguments)
-    }
-}
-
 impl Device for Cuda {
     type Tensor = Tensor;
     type Activations = Activations;
@@ -295,16 +236,17 @@ impl Device for Cuda {
     }
 
     fn kv_cache(&self, blocks: usize, kv_heads: usize, head_dim: usize) -> Result<KvCache, Error> {
-        KvCache::new(&self.context, self.cache, [blocks * KV_BLOCK, kv_heads, head_dim])
+        KvCache::new(&self.context, self.cache, [blocks, kv_heads, head_dim])
     }
 
     fn positions(
         &self,
         rows: usize,
-        _blocks: usize,
+        blocks: usize,
         inverse_frequencies: &[f32],
     ) -> Result<Positions, Error> {
-        let positions = Positions::new(&self.compute, rows, inverse_frequencies.len())?;
+        let half = inverse_frequencies.len();
+        let positions = Positions::new(&self.compute, (rows, blocks), half)?;
         let bytes: Vec<u8> = inverse_frequencies.iter().flat_map(|x| x.to_ne_bytes()).collect();
         self.staging().send(&bytes, positions.frequencies())?;
         Ok(positions)
@@ -394,20 +336,20 @@ impl Device for Cuda {
     }
 
     fn set_positions(&self, positions: &mut Positions, spans: &[Span<'_>]) -> Result<(), Error> {
-        positions.set(&self.compute, spans)?;
-        let rows = positions.range().len();
+        let tiles = self.cache != DType::F32;
+        positions.set(spans, tiles, &mut self.staging())?;
         let half = number(positions.head_dim() / 2);
         let arguments = Arguments::new()
             .with(positions.frequencies())
-            .with(positions.before())
+            .with(positions.places())
             .with(positions.turns())
             .with(half);
-        self.launch(launches::turns(number(rows), half), arguments)
+        self.launch(launches::turns(number(positions.rows()), half), arguments)
     }
 
     fn rope(&self, x: &mut Activations, positions: &Positions) -> Result<(), Error> {
         let ((rows, columns), head_dim) = (x.shape(), positions.head_dim());
-        assert_eq!(rows, positions.range().len(), "rows of the positions");
+        assert_eq!(rows, positions.rows(), "rows of the positions");
         shapes::check_heads(columns, head_dim);
         let arguments = Arguments::new()
             .with(x.values_mut())
@@ -424,22 +366,7 @@ impl Device for Cuda {
         positions: &Positions,
         cache: &mut KvCache,
     ) -> Result<(), Error> {
-        let columns = cache.kv_heads * cache.head_dim;
-        let shape = (positions.range().len(), columns);
-        assert_eq!(keys.shape(), shape, "shape of the keys");
-        assert_eq!(values.shape(), shape, "shape of the values");
-        cache.check(&positions.range());
-        let launch = launches::append(format(cache.dtype), number(shape.0), number(columns));
-        let arguments = Arguments::new()
-            .with(keys.values())
-            .with(values.values())
-            .with(cache.keys())
-            .with(cache.values())
-            .with(positions.before())
-            .with(number(cache.kv_heads))
-            .with(number(cache.head_dim))
-            .with(number(cache.capacity));
-        self.launch(launch, arguments)
+        self.put(keys, values, positions, cache)
     }
 
     fn attention(
@@ -451,25 +378,19 @@ impl Device for Cuda {
         window: Option<usize>,
         out: &mut Activations,
     ) -> Result<(), Error> {
-        let (rows, columns) = queries.shape();
-        let (range, head_dim) = (positions.range(), cache.head_dim);
-        assert_eq!(rows, range.len(), "rows of the positions");
+        let ((rows, columns), head_dim) = (queries.shape(), cache.head_dim);
+        assert_eq!(rows, positions.rows(), "rows of the positions");
         shapes::check_heads(columns, head_dim);
         assert_eq!(out.shape(), queries.shape(), "shape of what was attended to");
         assert_ne!(window, Some(0), "a position sees itself");
-        cache.check(&range);
         let shape = AttentionShape {
             heads: number(columns / head_dim),
             kv_heads: number(cache.kv_heads),
             head_dim: number(head_dim),
-            capacity: number(cache.capacity),
             window: window.map_or(0, number),
             scale,
         };
-        if number(rows) >= PREFILL_LEAST_ROWS && cache.dtype != DType::F32 {
-            return self.prefill(queries, cache, positions, shape, out);
-        }
-        self.decode(queries, cache, positions, shape, out)
+        self.attend(queries, cache, positions, shape, out)
     }
 
     fn copy_rows(
@@ -548,6 +469,7 @@ mod tests {
         for dtype in [DType::F16, DType::BF16] {
             contract::append_and_attention(&with(dtype));
             contract::attention_far_into_a_context(&with(dtype));
+            contract::sequences_beside_each_other(&with(dtype));
         }
     }
 

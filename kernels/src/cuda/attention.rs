@@ -1,9 +1,9 @@
-//! Causal grouped-query attention over a cache `(kv_heads, capacity, head_dim)` of keys and one of
-//! values.
+//! Causal grouped-query attention over a cache `(blocks, kv_heads, KV_BLOCK, head_dim)` of keys and
+//! one of values.
 
 use super::{Format, Launch, MOST_GRID_Y, WARP, of_format};
 
-/// What the kernels know of the rows and the cache.
+/// What the kernels know of the heads.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AttentionShape {
@@ -13,8 +13,6 @@ pub struct AttentionShape {
     pub kv_heads: u32,
     /// Columns of a head: a multiple of 8, at most [`MOST_HEAD_DIM`].
     pub head_dim: u32,
-    /// Positions that the cache has room for.
-    pub capacity: u32,
     /// A position sees itself and the `window - 1` before it; 0 is all.
     pub window: u32,
     /// What scores are multiplied with.
@@ -36,9 +34,9 @@ impl AttentionShape {
 /// Columns of a head: one vector of eight for each lane of a warp.
 pub const MOST_HEAD_DIM: u32 = 256;
 
-/// Attention of few rows, or of any number in f32: `(f32* queries, T* keys, T* values, u32* before,
-/// f32* partial, f32* out, T* rounded or null, AttentionShape)`. The rows are the positions from
-/// `before` on, and in the cache already.
+/// Attention of few rows of each sequence, or of any number in f32: `(f32* queries, T* keys, T*
+/// values, Place* places, u32* tables, f32* partial, f32* out, T* rounded or null, AttentionShape)`.
+/// There are `rows` places, of one row each; the rows are in the cache already.
 ///
 /// With one part the results are in `out` and `rounded`; with more, [`combine`] makes `out` of
 /// `partial`, `(rows, heads, parts, head_dim + 2)` numbers.
@@ -61,10 +59,10 @@ pub fn decode(cache: Format, shape: AttentionShape, rows: u32, parts: u32) -> La
 }
 
 /// Attention of many rows on the matrix units, for caches of 16 bits: `(f32* queries, T* keys, T*
-/// values, u32* before, f32* out, T* rounded or null, u32 rows, AttentionShape)`. Queries are
-/// rounded to the format of the cache.
+/// values, Place* tiles, u32* tables, f32* out, T* rounded or null, AttentionShape)`. A tile is a
+/// place of up to [`TILE_ROWS`] rows. Queries are rounded to the format of the cache.
 #[must_use]
-pub fn prefill(cache: Format, shape: AttentionShape, rows: u32) -> Launch {
+pub fn prefill(cache: Format, shape: AttentionShape, tiles: u32) -> Launch {
     let AttentionShape { heads, head_dim, .. } = shape.checked();
     let (dim, step, f16, bf16) = match head_dim {
         ..=64 => (64, 64, "attention_prefill_64_f16", "attention_prefill_64_bf16"),
@@ -79,26 +77,32 @@ pub fn prefill(cache: Format, shape: AttentionShape, rows: u32) -> Launch {
     assert!(heads <= MOST_GRID_Y, "{kernel}: {heads} heads");
     Launch {
         kernel,
-        grid: [rows.div_ceil(PREFILL_ROWS), heads, 1],
+        grid: [tiles, heads, 1],
         block: [THREADS, 1, 1],
         // Keys and values, each row with a vector more than it has.
         shared_bytes: 2 * step * (dim + VECTOR) * 2,
     }
 }
 
-/// Rows from which on [`prefill`] pays: below, most of its matrices would be empty, and each of its
+/// Rows of a tile: `PREFILL_ROWS` of `attention_prefill.cu`.
+pub const TILE_ROWS: u32 = 64;
+
+/// Rows of a sequence from which on [`prefill`] pays: below, most of its matrices would be empty, and each of its
 /// blocks walks all positions.
 pub const PREFILL_LEAST_ROWS: u32 = 9;
 
-/// Parts of the positions that pay for `rows` rows of a cache that may hold `positions`.
+/// Parts of the positions that pay for `rows` rows, which see `positions` at most. They change as
+/// rarely as the next power of two does: until then a recorded step can be run again.
 #[must_use]
 pub fn parts(shape: AttentionShape, rows: u32, positions: u32) -> u32 {
     let blocks = rows * shape.kv_heads * (shape.heads / shape.kv_heads).div_ceil(HEADS);
+    let positions = positions.checked_next_power_of_two().unwrap_or(u32::MAX);
     let seen = if shape.window == 0 { positions } else { positions.min(shape.window) };
     BLOCKS_WANTED.div_ceil(blocks.max(1)).min(seen.div_ceil(LEAST_POSITIONS)).clamp(1, MOST_PARTS)
 }
 
-/// Puts the parts of [`decode`] together: `(f32* partial, f32* out, u32 parts, u32 head_dim)`.
+/// Puts the parts of [`decode`] together: `(f32* partial, Place* places, f32* out, u32 parts, u32
+/// heads, u32 head_dim)`.
 #[must_use]
 pub fn combine(shape: AttentionShape, rows: u32) -> Launch {
     let columns = shape.head_dim.next_multiple_of(WARP);
@@ -115,9 +119,6 @@ const VECTOR: u32 = 8;
 
 /// `DECODE_HEADS` of `attention_decode.cu`.
 const HEADS: u32 = 4;
-
-/// `PREFILL_ROWS` of `attention_prefill.cu`.
-const PREFILL_ROWS: u32 = 64;
 
 /// `DECODE_THREADS` of `attention_decode.cu`, `PREFILL_THREADS` of `attention_prefill.cu`.
 const THREADS: u32 = 128;

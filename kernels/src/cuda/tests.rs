@@ -48,6 +48,7 @@ fn constants_are_those_of_the_sources() {
         "GEMM_GATES = 2;",
         "PLAIN_TILE = 64;",
         "PLAIN_THREADS = 256;",
+        "KV_BLOCK = 64;",
         "PREFILL_ROWS = 64;",
         "PREFILL_THREADS = 128;",
         "SAMPLING_THREADS = 1024;",
@@ -103,7 +104,7 @@ fn check(launch: Launch) {
 }
 
 fn shape(heads: u32, kv_heads: u32, head_dim: u32) -> AttentionShape {
-    AttentionShape { heads, kv_heads, head_dim, capacity: 4096, window: 0, scale: 1.0 }
+    AttentionShape { heads, kv_heads, head_dim, window: 0, scale: 1.0 }
 }
 
 /// One launch at least of each kernel.
@@ -194,7 +195,7 @@ proptest! {
     ) {
         let shape = shape(kv_heads * group, kv_heads, 8 * vectors);
         let parts = attention::parts(shape, rows, positions);
-        prop_assert!(parts == 1 || (parts - 1) * 64 < positions);
+        prop_assert!(parts == 1 || (parts - 1) * 64 < positions.next_power_of_two());
         let launch = attention::decode(Format::Bf16, shape, rows, parts);
         check(launch);
         prop_assert!(launch.shared_bytes <= PLAIN_SHARED_BYTES);
@@ -203,6 +204,22 @@ proptest! {
         let launch = attention::prefill(Format::F16, shape, rows);
         check(launch);
         prop_assert!(launch.shared_bytes <= PLAIN_SHARED_BYTES);
-        prop_assert_eq!(launch.grid, [rows.div_ceil(64), kv_heads * group, 1]);
+        prop_assert_eq!(launch.grid, [rows, kv_heads * group, 1]);
+    }
+
+    /// A recorded step can be run again while the longest context grows to the next power of two.
+    #[test]
+    fn parts_are_as_many_up_to_the_next_power_of_two(
+        rows in 1_u32..64,
+        kv_heads in 1_u32..40,
+        window in 0_u32..5000,
+        exponent in 0_u32..20,
+        within in 0.0_f64..1.0,
+    ) {
+        let shape = AttentionShape { window, ..shape(4 * kv_heads, kv_heads, 128) };
+        let (least, most) = ((1 << exponent) / 2 + 1, 1 << exponent);
+        let between = least + ((most - least) as f64 * within) as u32;
+        let parts = |positions| attention::parts(shape, rows, positions);
+        prop_assert_eq!(parts(between), parts(most));
     }
 }

@@ -1,6 +1,5 @@
 //! The keys and values of one layer, on the device.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use firstlight_kernels::cuda::attention::MOST_HEAD_DIM;
@@ -8,14 +7,15 @@ use firstlight_kernels::cuda::attention::MOST_HEAD_DIM;
 use super::arena::ALIGN_BYTES;
 use super::context::Context;
 use super::memory::{Address, Memory};
-use crate::{DType, Error};
+use super::positions::Positions;
+use crate::{DType, Error, KV_BLOCK, shapes};
 
-/// Keys, then values, `(kv_heads, capacity, head_dim)` each.
+/// Keys, then values, `(blocks, kv_heads, KV_BLOCK, head_dim)` each.
 #[derive(Debug)]
 pub struct KvCache {
     memory: Memory,
     pub(super) dtype: DType,
-    pub(super) capacity: usize,
+    pub(super) blocks: usize,
     pub(super) kv_heads: usize,
     pub(super) head_dim: usize,
 }
@@ -24,22 +24,24 @@ impl KvCache {
     pub(super) fn new(
         context: &Arc<Context>,
         dtype: DType,
-        [capacity, kv_heads, head_dim]: [usize; 3],
+        [blocks, kv_heads, head_dim]: [usize; 3],
     ) -> Result<Self, Error> {
         assert!(kv_heads > 0 && head_dim > 0, "a cache has heads and columns");
         if !head_dim.is_multiple_of(8) || head_dim > MOST_HEAD_DIM as usize {
             return Err(Error::HeadDim { head_dim });
         }
-        let numbers = capacity.saturating_mul(kv_heads).saturating_mul(head_dim);
-        let half = half_bytes(numbers, dtype);
+        let row = (KV_BLOCK * kv_heads).saturating_mul(head_dim);
+        let half = half_bytes(blocks.saturating_mul(row), dtype);
         let memory =
             Memory::new(context, half.saturating_mul(2), "the keys and values of a layer")?;
-        Ok(Self { memory, dtype, capacity, kv_heads, head_dim })
+        Ok(Self { memory, dtype, blocks, kv_heads, head_dim })
     }
 
-    /// Panics where these positions are not within the capacity.
-    pub(super) fn check(&self, positions: &Range<usize>) {
-        assert!(positions.end <= self.capacity, "positions `{positions:?}` of {}", self.capacity);
+    /// Panics where it does not have the blocks of these positions.
+    pub(super) fn check(&self, positions: &Positions) {
+        shapes::check_blocks(positions.largest_block(), self.blocks);
+        let tiles = positions.tile_count();
+        assert!(tiles == 0 || self.dtype != DType::F32, "{tiles} tiles of a cache of f32");
     }
 
     pub(super) fn keys(&self) -> Address {
@@ -47,7 +49,7 @@ impl KvCache {
     }
 
     pub(super) fn values(&self) -> Address {
-        let numbers = self.capacity * self.kv_heads * self.head_dim;
+        let numbers = self.blocks * KV_BLOCK * self.kv_heads * self.head_dim;
         self.memory.start() + half_bytes(numbers, self.dtype)
     }
 }

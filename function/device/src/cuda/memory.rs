@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use cudarc::driver::sys::{self, CUresult};
+use cudarc::driver::sys::CUresult;
 use cudarc::driver::{DriverError, result};
 
 use super::context::Context;
@@ -57,15 +57,6 @@ impl Memory {
         // SAFETY: so many bytes were allocated here, and live until the work that uses them is done: `drop` waits.
         let issued = unsafe { result::memset_d8_async(self.start, 0, length, stream) };
         check("cuMemsetD8Async", issued)
-    }
-
-    /// Puts a number at its start, behind what `stream` has to do.
-    pub(super) fn set_first_word(&self, word: u32, stream: &Stream) -> Result<(), Error> {
-        assert!(self.bytes >= size_of::<u32>() as u64, "room for a word");
-        let stream = stream.bound()?;
-        // SAFETY: a word is here, as just asserted, and lives until the work that uses it is done: `drop` waits.
-        let issued = unsafe { sys::cuMemsetD32Async(self.start, word, 1, stream) };
-        check("cuMemsetD32Async", issued.result())
     }
 }
 

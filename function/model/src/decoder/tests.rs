@@ -292,7 +292,8 @@ backend_tests!(
     logits_are_those_of_transformers,
     greedy_tokens_are_those_of_transformers,
     logits_do_not_depend_on_how_the_prompt_is_cut,
-    rows_of_the_prompt_are_as_good_as_the_table
+    rows_of_the_prompt_are_as_good_as_the_table,
+    sequences_beside_each_other_are_as_alone
 );
 
 fn logits_are_those_of_transformers<B: Backend>() {
@@ -418,11 +419,6 @@ fn sequences_beside_each_other_are_as_alone<B: Backend>() {
             }
         }
     }
-}
-
-#[test]
-fn sequences() {
-    sequences_beside_each_other_are_as_alone::<Cpu>();
 }
 
 #[test]
