@@ -2,6 +2,8 @@
 
 use std::io;
 
+use crate::memory::Needs;
+
 /// Every crate's errors, as they are, and those of the command line itself.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
@@ -42,10 +44,11 @@ pub(crate) enum Failure {
     #[error("`{name}`: a timeline is written as .html, .trace.json or .json")]
     TimelineForm { name: String },
     #[error(
-        "the model's weights need {needed_bytes} bytes of memory, {available_bytes} are available\nhint: a smaller \
-         model, or more memory"
+        "the model needs {} bytes of {place}, of which {free_bytes} are free: {needs}\n\
+         hint: fewer positions (`--max-tokens`, or a shorter prompt), a smaller model, or more memory",
+        needs.bytes()
     )]
-    Memory { needed_bytes: u64, available_bytes: u64 },
+    Memory { needs: Needs, free_bytes: u64, place: String },
     #[error("the thread that opens the GPU could not be started, or it ended early")]
     NoCudaThread,
     #[error("a part of the start ended early: {0}")]

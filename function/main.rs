@@ -7,7 +7,7 @@
 //! - [`start`]: everything that a cold start does at once: store, heads, small files, tokenizer, plan, load
 //! - [`run`], [`inspect`], [`demo`]: the commands
 //! - [`prompt`], [`progress`], [`report`], [`log`]: what comes in from and goes out to whoever called
-//! - [`memory`]: what this process may use
+//! - [`memory`]: what a model needs, and what this process may use
 //! - [`failure`]: why a command ended otherwise
 
 #![forbid(unsafe_code)]

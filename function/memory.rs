@@ -1,6 +1,48 @@
-//! What this process may use, so that a model that does not fit is refused before it is fetched, and not killed after.
+//! What a model needs and what this process may use, so that a model that does not fit is refused before it is fetched,
+//! and not killed after.
 
+use std::fmt;
 use std::fs;
+
+use crate::failure::Failure;
+
+/// What is held at once while a model answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Needs {
+    pub(crate) weight_bytes: u64,
+    /// Keys and values of `positions`.
+    pub(crate) cache_bytes: u64,
+    pub(crate) positions: usize,
+    /// Intermediate results.
+    pub(crate) result_bytes: u64,
+}
+
+impl Needs {
+    /// Refuses what does not fit the bytes that are free in `place`, where their number is known.
+    pub(crate) fn check(self, free_bytes: Option<u64>, place: &str) -> Result<(), Failure> {
+        match free_bytes {
+            Some(free_bytes) if free_bytes < self.bytes() => {
+                Err(Failure::Memory { needs: self, free_bytes, place: place.to_owned() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.weight_bytes.saturating_add(self.cache_bytes).saturating_add(self.result_bytes)
+    }
+}
+
+impl fmt::Display for Needs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { weight_bytes, cache_bytes, positions, result_bytes } = self;
+        write!(
+            f,
+            "{weight_bytes} for weights, {cache_bytes} for keys and values of {positions} positions, {result_bytes} for \
+             intermediate results"
+        )
+    }
+}
 
 /// Bytes that can still be used: what the machine has to give and what the control group allows, whichever is less.
 /// Nothing where neither can be known.
@@ -43,6 +85,29 @@ fn file_bytes(stat: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_does_not_fit_by_a_byte_is_refused_with_what_is_needed_for_what() {
+        let needs =
+            Needs { weight_bytes: 100, cache_bytes: 20, positions: 7, result_bytes: u64::MAX };
+        assert_eq!(needs.bytes(), u64::MAX);
+        let needs = Needs { result_bytes: 3, ..needs };
+        assert!(needs.check(Some(123), "memory").is_ok());
+        assert!(needs.check(None, "memory").is_ok());
+        let message = needs.check(Some(122), "a place").unwrap_err().to_string();
+        for part in [
+            "123 bytes",
+            "a place",
+            "122",
+            "100 for weights",
+            "20 for keys",
+            "7 positions",
+            "3 for",
+        ] {
+            assert!(message.contains(part), "{part:?} is missing in: {message}");
+        }
+        assert!(message.contains("\nhint: ") && message.contains("--max-tokens"), "{message}");
+    }
 
     #[test]
     fn meminfo_is_read_in_bytes() {

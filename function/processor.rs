@@ -14,6 +14,7 @@ use std::thread;
 use firstlight_device::cuda::{ALIGN_BYTES, Context, Cuda, Ring, RingMemory, Streams};
 use firstlight_device::{self as device, Device, Error as DeviceError, Team, Tensor};
 use firstlight_load::{Checkpoint, Layers};
+use firstlight_model::Footprint;
 use firstlight_plan::{Limits as PlanLimits, Plan};
 use firstlight_store::{Location, Priority, Reader};
 use firstlight_timeline::{Lane, Timeline};
@@ -21,7 +22,7 @@ use tokio::sync::oneshot;
 
 use crate::args::{MachineArgs, StoreArgs, Wanted};
 use crate::failure::Failure;
-use crate::memory;
+use crate::memory::{self, Needs};
 
 /// The tensors of a processor.
 pub(crate) type TensorOf<P> = <<P as Processor>::Device as Device>::Tensor;
@@ -34,7 +35,15 @@ pub(crate) trait Processor {
     /// `limits` as this processor needs them.
     fn plan_limits(&self, limits: PlanLimits) -> PlanLimits;
 
-    /// Begins to load `plan`, if there is memory for it.
+    /// Refuses the weights of `plan`, and what a decoder keeps besides, where there is no memory for all of it.
+    fn check_memory(
+        &self,
+        location: &Location,
+        plan: &Plan,
+        kept: &Footprint,
+    ) -> Result<(), Failure>;
+
+    /// Begins to load `plan`.
     fn layers(
         &self,
         from: &Source<'_>,
@@ -51,7 +60,6 @@ pub(crate) trait Processor {
 
 /// Where a plan's bytes are.
 pub(crate) struct Source<'a> {
-    pub(crate) location: &'a Location,
     pub(crate) reader: &'a Reader,
     pub(crate) checkpoint: &'a Checkpoint,
 }
@@ -69,17 +77,30 @@ impl Processor for Cpu {
         limits
     }
 
+    fn check_memory(
+        &self,
+        location: &Location,
+        plan: &Plan,
+        kept: &Footprint,
+    ) -> Result<(), Failure> {
+        let is_mapped = matches!(location, Location::Folder { .. });
+        let needs = Needs {
+            // What is mapped needs none.
+            weight_bytes: if is_mapped { 0 } else { plan.arena_bytes },
+            cache_bytes: kept.cached.saturating_mul(F32_BYTES),
+            positions: kept.positions,
+            result_bytes: kept.computed.saturating_mul(F32_BYTES),
+        };
+        needs.check(memory::available_bytes(), "this machine's memory")
+    }
+
     fn layers(
         &self,
         from: &Source<'_>,
         plan: Plan,
         timeline: &Timeline,
     ) -> Result<Layers, Failure> {
-        // What is mapped needs none.
-        if !matches!(from.location, Location::Folder { .. }) {
-            check_memory(plan.arena_bytes)?;
-        }
-        let Source { reader, checkpoint, .. } = from;
+        let Source { reader, checkpoint } = from;
         Ok(Layers::start(reader, checkpoint, plan, Priority::Weights, timeline)?)
     }
 
@@ -89,15 +110,6 @@ impl Processor for Cpu {
 
     fn compute<R>(self, work: impl FnOnce(device::Cpu) -> R) -> R {
         Arc::new(Team::new(self.threads)).enter(|| work(self.device))
-    }
-}
-
-fn check_memory(needed_bytes: u64) -> Result<(), Failure> {
-    match memory::available_bytes() {
-        Some(available_bytes) if available_bytes < needed_bytes => {
-            Err(Failure::Memory { needed_bytes, available_bytes })
-        }
-        _ => Ok(()),
     }
 }
 
@@ -115,13 +127,27 @@ impl Processor for Gpu {
         PlanLimits { range_bytes, align_bytes: ALIGN_BYTES, ..limits }
     }
 
+    fn check_memory(&self, _: &Location, plan: &Plan, kept: &Footprint) -> Result<(), Failure> {
+        let number_bytes = self.device.cache().bytes() as u64;
+        let aligning_bytes = kept.matrices.saturating_mul(ALIGN_BYTES);
+        let results = kept.computed.saturating_mul(RESULT_BYTES);
+        let needs = Needs {
+            weight_bytes: plan.arena_bytes,
+            cache_bytes: kept.cached.saturating_mul(number_bytes),
+            positions: kept.positions,
+            result_bytes: results.saturating_add(aligning_bytes),
+        };
+        let context = self.device.context();
+        needs.check(Some(context.free_bytes()?), &format!("the memory of `{}`", context.name()))
+    }
+
     fn layers(
         &self,
         from: &Source<'_>,
         plan: Plan,
         timeline: &Timeline,
     ) -> Result<Layers<TensorOf<Self>>, Failure> {
-        let Source { reader, checkpoint, .. } = from;
+        let Source { reader, checkpoint } = from;
         Ok(Layers::through(&self.ring, reader, checkpoint, plan, timeline)?)
     }
 
@@ -284,6 +310,10 @@ const NO_DEVICE_FILE: &str = "there is no device of an NVIDIA driver";
 const SLOTS_MIN: u64 = 4;
 /// A page, which is what is pinned.
 const SLOT_ALIGN_BYTES: u64 = 4096;
+
+const F32_BYTES: u64 = 4;
+/// On a GPU each intermediate result has room in f32 and, beside it, in 16 bits.
+const RESULT_BYTES: u64 = F32_BYTES + 2;
 
 #[cfg(test)]
 mod tests {

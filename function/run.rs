@@ -6,7 +6,8 @@ use std::io::{ErrorKind, Write, stdout};
 
 use firstlight_device::Device;
 use firstlight_generate::{
-    ChatTemplate, Flags, Generation, GenerationRequest, Message, Settings as Generating, Step,
+    ChatTemplate, DEFAULT_MAX_TOKENS, Flags, Generation, GenerationRequest, Message,
+    Settings as Generating, Step,
 };
 use firstlight_load::{Layer, Layers};
 use firstlight_model::{
@@ -22,7 +23,7 @@ use crate::args::{RunArgs, SamplingArgs};
 use crate::failure::Failure;
 use crate::processor::{Chosen, Opening, Processor, TensorOf};
 use crate::progress::Progress;
-use crate::start::{self, Begun, Known, Ready, Texts};
+use crate::start::{self, Begun, Foreseen, Known, Ready, Texts};
 use crate::{memory, prompt, report};
 
 /// Starts the model, answers the prompt on standard output, and tells how it went.
@@ -85,8 +86,8 @@ impl Start<'_> {
     fn answer<P: Processor>(self, processor: P) -> Result<(), Failure> {
         let Self { args, prompt, runtime, timeline, ready } = self;
         let Ready { known, tokenizer, texts } = ready;
-        let prompt_bytes = prompt.len() + args.system.as_ref().map_or(0, String::len);
-        let begun = start::stream(&processor, &known, &args.store, prompt_bytes, timeline)?;
+        let foreseen = foreseen(args, prompt);
+        let begun = start::stream(&processor, &known, &args.store, foreseen, timeline)?;
         let progress = Progress::follow(&known.reader, begun.fetched_bytes);
         let tokenizer = runtime.block_on(tokenizer)??;
         let mut texts = runtime.block_on(texts)??;
@@ -112,6 +113,14 @@ impl Start<'_> {
         let capacity = context_length.min(ids.len().saturating_add(answer_tokens));
         let answer = Answer { ids, rows, capacity, generation };
         processor.compute(|device| answer.generate(known.spec, begun, device, progress, timeline))
+    }
+}
+
+/// What the weights need not wait for. What the model's authors recommend as its longest answer is not known yet.
+fn foreseen(args: &RunArgs, prompt: &str) -> Foreseen {
+    Foreseen {
+        prompt_bytes: prompt.len() + args.system.as_ref().map_or(0, String::len),
+        answer_tokens: args.sampling.max_tokens.unwrap_or(DEFAULT_MAX_TOKENS) as usize,
     }
 }
 

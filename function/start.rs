@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use firstlight_generate::{GenerationConfig, Tokenizer};
 use firstlight_load::{Checkpoint, Layers, SUPPORTED};
-use firstlight_model::{MAX_CONFIG_BYTES, Spec, StageOrder};
+use firstlight_model::{DEFAULT_CHUNK_ROWS, Footprint, MAX_CONFIG_BYTES, Spec, StageOrder};
 use firstlight_plan::{Limits as PlanLimits, Plan, Stage, Want};
 use firstlight_store::{Error as StoreError, Limits, Location, Reader, Settings, connect};
 use firstlight_timeline::{Counter, Lane, Mark, Timeline};
@@ -94,25 +94,44 @@ pub(crate) async fn read(
     Ok(Ready { known, tokenizer, texts })
 }
 
-/// Begins to load the weights for a prompt of `prompt_bytes`, by tasks of the current runtime.
+/// What is known of an answer before its prompt is tokens.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Foreseen {
+    pub(crate) prompt_bytes: usize,
+    pub(crate) answer_tokens: usize,
+}
+
+impl Foreseen {
+    /// What a decoder of `spec` keeps for it at most: a token of the prompt is a byte of it at least. What a chat template
+    /// adds is not known yet; it is less than a prompt has more bytes than tokens.
+    fn footprint(&self, spec: &Spec) -> Footprint {
+        let Self { prompt_bytes, answer_tokens } = *self;
+        let positions = prompt_bytes.saturating_add(answer_tokens);
+        let positions = positions.clamp(1, spec.max_position_embeddings);
+        Footprint::new(spec, positions, prompt_bytes, DEFAULT_CHUNK_ROWS)
+    }
+}
+
+/// Begins to load the weights for what is `foreseen`, by tasks of the current runtime, if there is memory for all of it.
 pub(crate) fn stream<P: Processor>(
     processor: &P,
     known: &Known,
     args: &StoreArgs,
-    prompt_bytes: usize,
+    foreseen: Foreseen,
     timeline: &Timeline,
 ) -> Result<Begun<TensorOf<P>>, Failure> {
     let Known { reader, location, spec, checkpoint, .. } = known;
-    let order = order(location, spec, checkpoint, prompt_bytes);
+    let order = order(location, spec, checkpoint, foreseen.prompt_bytes);
     let plan_limits = processor.plan_limits(plan_limits(args));
     let planning = timeline.span(Lane::Verify, "plan");
     let plan = Plan::new(&checkpoint.manifest, &stages(spec, order), &plan_limits)?;
     planning.end();
     timeline.mark(Mark::Planned);
     timeline.count(Counter::WeightBytes, needed_bytes(&plan, order));
+    processor.check_memory(location, &plan, &foreseen.footprint(spec))?;
     let remote = !matches!(location, Location::Folder { .. });
     let fetched_bytes = remote.then(|| plan.fetched_bytes());
-    let layers = processor.layers(&Source { location, reader, checkpoint }, plan, timeline)?;
+    let layers = processor.layers(&Source { reader, checkpoint }, plan, timeline)?;
     Ok(Begun { order, plan_limits, fetched_bytes, layers })
 }
 

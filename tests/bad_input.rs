@@ -189,6 +189,28 @@ fn an_unknown_architecture_costs_no_weights() {
     let config = String::from_utf8(demo_file("config.json")).unwrap();
     let server = serve(with("config.json", config.replace("Llama", "Mamba")), Faults::default());
     firstlight(&server, &["run", MODEL, "Once"]).run().failure();
+    assert_no_weights(&server);
+}
+
+/// A context whose keys and values alone are more than machines have, of a model of 4 MB.
+#[test]
+fn a_context_that_memory_cannot_hold_costs_no_weights() {
+    let config = String::from_utf8(demo_file("config.json")).unwrap();
+    let long = r#""max_position_embeddings": 60000000, "was":"#;
+    let config = config.replace(r#""max_position_embeddings":"#, long);
+    let server = serve(with("config.json", config), Faults::default());
+    let run = firstlight(&server, &["run", MODEL, "Once", "--max-tokens=4000000000"]);
+    // What the machine has is known on Linux.
+    if cfg!(target_os = "linux") {
+        let expected = ["for weights", "of 60000000 positions", "hint", "--max-tokens"];
+        fails(run.run(), &expected);
+        assert_no_weights(&server);
+    }
+}
+
+/// Nothing was read of the weights but their head.
+#[track_caller]
+fn assert_no_weights(server: &Running) {
     let head_end = 1 << 20;
     for request in server.requests().iter().filter(|request| request.key.ends_with(".safetensors"))
     {

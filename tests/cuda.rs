@@ -11,6 +11,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::time::Duration;
 
+use firstlight_bucket::{Bucket, Objects};
 use firstlight_device::arena::{Arena, Region};
 use firstlight_device::cuda::port::{Event, Port};
 use firstlight_device::cuda::{self, ALIGN_BYTES, Cuda, Ring, RingMemory, Streams};
@@ -335,8 +336,52 @@ fn the_command_line_chooses_what_computes() {
     assert!(none.failure().stderr.contains("the CUDA driver shows no device"));
     let (second, _) = run("cuda:1", "");
     assert!(second.failure().stderr.contains("there is no CUDA device 1"));
-    let (full, _) = run("cuda", "memory=5000000");
-    assert!(full.failure().stderr.contains("are free"));
+}
+
+/// All that an answer needs is counted before any of it is fetched: a device that has so much is enough, and one that has
+/// a byte less is refused, with all numbers and before a range of the weights was asked for.
+#[test]
+fn a_device_without_room_for_the_context_is_refused_before_weights_are_fetched() {
+    let library = firstlight_stand_in::library(Checks::Off);
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/demo-model");
+    let run = |memory: u64| {
+        let objects = Objects::new();
+        for name in ["config.json", "model.safetensors", "tokenizer.json"] {
+            let bytes = std::fs::read(model.join(name)).unwrap();
+            objects.insert("models", &format!("demo/{name}"), bytes);
+        }
+        let server = Bucket::builder().objects(objects).start_on_own_thread("127.0.0.1:0").unwrap();
+        let prompt = ["run", "s3://models/demo", "Once upon a time", "--max-tokens=2"];
+        let run = Firstlight::new(prompt).envs(server.environment());
+        let run = run.env("LD_LIBRARY_PATH", library.parent().unwrap());
+        let run = run.env("FIRSTLIGHT_STAND_IN", format!("memory={memory}"));
+        let run = run.env("FIRSTLIGHT_DEVICE", "cuda").env("FIRSTLIGHT_RING", "1MiB");
+        (run.run(), server.requests())
+    };
+    let few_bytes = 5_000_000;
+    let [needed, free] = refused(&run(few_bytes).0.failure().stderr);
+    let held_bytes = few_bytes - free; // by the kernels' own things
+    run(held_bytes + needed).0.success();
+    let (short, requests) = run(held_bytes + needed - 1);
+    assert_eq!(refused(&short.failure().stderr), [needed, needed - 1]);
+    let shard = requests.iter().filter(|request| request.key.ends_with(".safetensors"));
+    let heads: Vec<_> = shard.map(|request| request.range.clone()).collect();
+    assert!(matches!(&heads[..], [Some(head)] if head.start == 0), "{heads:?}");
+}
+
+/// The bytes that are needed, which are the sum of what they are needed for, and those that are free.
+#[track_caller]
+fn refused(message: &str) -> [u64; 2] {
+    let number = |before: &str, after: &str| -> u64 {
+        let end = message.find(after).unwrap_or_else(|| panic!("no {after:?}: {message}"));
+        let start = message[..end].rfind(before).unwrap_or_else(|| panic!("{before:?}: {message}"));
+        message[start + before.len()..end].parse().unwrap_or_else(|_| panic!("{message}"))
+    };
+    let needed = number("needs ", " bytes of");
+    let parts = [" for weights", " for keys and values", " for intermediate results"];
+    assert_eq!(needed, parts.iter().map(|part| number(" ", part)).sum::<u64>(), "{message}");
+    assert!(message.contains("hint: ") && message.contains("--max-tokens"), "{message}");
+    [needed, number("of which ", " are free")]
 }
 
 /// What the dynamic linker opens says whether a driver is even looked for: the one that lies ready is not.

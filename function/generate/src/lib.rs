@@ -38,7 +38,7 @@ pub use generation::{Generation, GenerationRequest, Step};
 pub use generation_config::GenerationConfig;
 pub use sampler::Sampler;
 pub use sampling::{Sampling, SamplingOptions};
-pub use settings::{Flags, Settings};
+pub use settings::{DEFAULT_MAX_TOKENS, Flags, Settings};
 pub use stop::{Finish, StopRules};
 pub use stop_strings::StopStrings;
 pub use tokenizer::Tokenizer;

@@ -97,7 +97,7 @@ const DEFAULT_TOP_K: u32 = 50;
 
 /// A page of text, and an end for a model that does not find its own: half a minute at 15 tokens a
 /// second.
-const DEFAULT_MAX_TOKENS: u32 = 512;
+pub const DEFAULT_MAX_TOKENS: u32 = 512;
 
 #[cfg(test)]
 mod tests {

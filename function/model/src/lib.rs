@@ -16,7 +16,7 @@
 //! - `weights`: the stages that are resident, and the iterator that brings the others
 //! - `layer`: one layer, its tensors and its arithmetic
 //! - `rows`: what a pass is to run; `decoder`: token ids to logits; `sequence`: one that has a decoder
-//!   for itself
+//!   for itself; `footprint`: what a decoder keeps besides the weights
 
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
@@ -25,6 +25,7 @@ mod decoder;
 mod error;
 mod family;
 mod fields;
+mod footprint;
 mod layer;
 mod llama;
 mod mistral;
@@ -41,6 +42,7 @@ pub use decoder::{DEFAULT_CHUNK_ROWS, Decoder, Settings};
 pub use error::Error;
 pub use family::SUPPORTED;
 pub use firstlight_device::Draw;
+pub use footprint::Footprint;
 pub use rope::{Rope, Scaling};
 pub use rows::Rows;
 pub use sequence::Sequence;
