@@ -176,9 +176,8 @@ pub(crate) struct MachineArgs {
     /// Threads that compute, and as many that fetch; default: the processors of this process's affinity and CPU quota
     #[arg(long, value_name = "N", env = "FIRSTLIGHT_THREADS")]
     pub(crate) threads: Option<NonZero<u16>>,
-    /// What computes: auto (the first GPU of the CUDA driver, where there are both, else the CPU), cpu, cuda or cuda:N
-    #[arg(long, value_name = "DEVICE", default_value = "auto", env = "FIRSTLIGHT_DEVICE")]
-    pub(crate) device: Wanted,
+    #[command(flatten)]
+    pub(crate) processor: ProcessorArgs,
     /// Pinned memory through which weights go to a GPU; ranges are at most a quarter of it
     #[arg(long, value_name = "SIZE", default_value = "256MiB", env = "FIRSTLIGHT_RING")]
     pub(crate) ring: Size,
@@ -193,6 +192,32 @@ impl MachineArgs {
     }
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct ProcessorArgs {
+    /// What computes: auto (the first GPU of the CUDA driver, where there are both, else the CPU), cpu, cuda or cuda:N
+    #[arg(long, value_name = "DEVICE", default_value = "auto", env = "FIRSTLIGHT_DEVICE")]
+    pub(crate) device: Wanted,
+    /// auto looks for a CUDA driver where one of these is; for sandboxes in which a GPU's files have other names
+    #[arg(long, value_name = "PATHS", value_delimiter = ',', default_values = GPU_FILES,
+          hide_short_help = true, env = "FIRSTLIGHT_GPU_FILES")]
+    pub(crate) gpu_files: Vec<PathBuf>,
+}
+
+/// Of NVIDIA's driver, on Linux, Windows' Linux and the Jetsons; a container that may use a GPU has them too.
+const GPU_FILES: [&str; 3] = ["/dev/nvidiactl", "/dev/dxg", "/dev/nvmap"];
+
+impl ProcessorArgs {
+    /// The number of the GPU to look for, if one is to be looked for: where it was not asked for, the kernel has to show
+    /// something of a driver.
+    pub(crate) fn ordinal(&self) -> Option<usize> {
+        match self.device {
+            Wanted::Auto => self.gpu_files.iter().any(|path| path.exists()).then_some(0),
+            Wanted::Cpu => None,
+            Wanted::Cuda(ordinal) => Some(ordinal),
+        }
+    }
+}
+
 /// The processor that was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wanted {
@@ -203,18 +228,14 @@ pub(crate) enum Wanted {
 }
 
 impl Wanted {
-    /// The number of the GPU to look for, if one is to be looked for.
-    pub(crate) fn ordinal(self) -> Option<usize> {
-        match self {
-            Self::Auto => Some(0),
-            Self::Cpu => None,
-            Self::Cuda(ordinal) => Some(ordinal),
-        }
-    }
-
     /// Why a GPU computes.
     pub(crate) fn why_cuda(self) -> &'static str {
         if self == Self::Auto { "there is a driver and a device" } else { "asked for" }
+    }
+
+    /// Why none is looked for.
+    pub(crate) fn why_cpu(self) -> &'static str {
+        if self == Self::Cpu { "asked for" } else { "there is no device of an NVIDIA driver" }
     }
 }
 
@@ -325,9 +346,8 @@ pub(crate) struct InspectArgs {
     /// List every range of the fetch plan
     #[arg(long, env = "FIRSTLIGHT_INSPECT_FETCHES")]
     pub(crate) fetches: bool,
-    /// What would compute: auto, cpu, cuda or cuda:N
-    #[arg(long, value_name = "DEVICE", default_value = "auto", env = "FIRSTLIGHT_DEVICE")]
-    pub(crate) device: Wanted,
+    #[command(flatten)]
+    pub(crate) processor: ProcessorArgs,
     /// Links to predict the cold start for
     #[arg(
         long,

@@ -121,7 +121,7 @@ impl Inspection {
         let needed_bytes = start::needed_bytes(plan, order);
         Self {
             location: known.location.to_string(),
-            device: processor::foreseen(args.device),
+            device: processor::foreseen(&args.processor),
             model: known.spec.summary(),
             weight_bytes: plan.weight_bytes(),
             kv_cache_bytes_per_position: known.spec.kv_bytes_per_position(),

@@ -7,7 +7,6 @@
 //! a hundred system calls, that for the devices three.
 
 use std::num::NonZero;
-use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 
@@ -20,7 +19,7 @@ use firstlight_store::{Location, Priority, Reader};
 use firstlight_timeline::{Lane, Timeline};
 use tokio::sync::oneshot;
 
-use crate::args::{MachineArgs, StoreArgs, Wanted};
+use crate::args::{MachineArgs, ProcessorArgs, StoreArgs, Wanted};
 use crate::failure::Failure;
 use crate::memory::{self, Needs};
 
@@ -183,8 +182,7 @@ impl Opening {
         store: &StoreArgs,
         timeline: &Timeline,
     ) -> Self {
-        let looked_for = machine.device.ordinal().filter(|_| is_worth_a_look(machine.device));
-        let gpu = looked_for.map(|ordinal| {
+        let gpu = machine.processor.ordinal().map(|ordinal| {
             let (sender, opened) = oneshot::channel();
             let limits = RingLimits::new(machine.ring.bytes, store.range_mib << 20);
             let timeline = timeline.clone();
@@ -194,7 +192,7 @@ impl Opening {
             opened
         });
         let cpu = Cpu { device: device::Cpu::with(machine.isa), threads };
-        Self { wanted: machine.device, cpu, gpu }
+        Self { wanted: machine.processor.device, cpu, gpu }
     }
 
     /// What was chosen, which is told to `timeline` with the reason.
@@ -205,7 +203,7 @@ impl Opening {
             timeline.describe("device_why", why);
         };
         let Some(gpu) = gpu else {
-            describe("cpu", if wanted == Wanted::Cpu { "asked for" } else { NO_DEVICE_FILE });
+            describe("cpu", wanted.why_cpu());
             return Ok(Chosen::Cpu(cpu));
         };
         match gpu.await.map_err(|_| Failure::NoCudaThread)? {
@@ -226,27 +224,20 @@ impl Opening {
     }
 }
 
-/// What would be chosen for `wanted`, and why. No device is initialised.
-pub(crate) fn foreseen(wanted: Wanted) -> String {
-    if wanted == Wanted::Cpu {
-        return "cpu: asked for".to_owned();
-    }
-    if !is_worth_a_look(wanted) {
-        return format!("cpu: {NO_DEVICE_FILE}");
-    }
+/// What would be chosen, and why. No device is initialised.
+pub(crate) fn foreseen(args: &ProcessorArgs) -> String {
+    let wanted = args.device;
+    let Some(ordinal) = args.ordinal() else {
+        return format!("cpu: {}", wanted.why_cpu());
+    };
     match (Cuda::probe(), wanted) {
         (Ok(probe), _) => {
-            let (ordinal, why) = (wanted.ordinal().unwrap_or(0), wanted.why_cuda());
+            let why = wanted.why_cuda();
             format!("cuda:{ordinal} of {}, CUDA {}: {why}", probe.devices, probe.version)
         }
         (Err(error), Wanted::Auto) => format!("cpu: {}", reason(&error)),
         (Err(error), _) => format!("none: {}", reason(&error)),
     }
-}
-
-/// Whether there may be a GPU, as far as the kernel shows; always, where one was asked for.
-fn is_worth_a_look(wanted: Wanted) -> bool {
-    wanted != Wanted::Auto || DEVICE_FILES.iter().any(|path| Path::new(path).exists())
 }
 
 /// Whether a failure to open a GPU means that there is none that can be used. One that is full can be.
@@ -302,10 +293,6 @@ fn open(ordinal: usize, limits: RingLimits, timeline: &Timeline) -> Result<Gpu, 
     Ok(Gpu { device, ring: Arc::new(ring) })
 }
 
-/// Of NVIDIA's driver, on Linux, Windows' Linux and the Jetsons; a container that may use a GPU has them too.
-const DEVICE_FILES: [&str; 3] = ["/dev/nvidiactl", "/dev/dxg", "/dev/nvmap"];
-const NO_DEVICE_FILE: &str = "there is no device of an NVIDIA driver";
-
 /// One is filled while another is copied, and as many again so that neither waits for the other.
 const SLOTS_MIN: u64 = 4;
 /// A page, which is what is pinned.
@@ -331,7 +318,10 @@ mod tests {
     }
 
     #[test]
-    fn the_cpu_is_foreseen_where_it_is_asked_for() {
-        assert_eq!(foreseen(Wanted::Cpu), "cpu: asked for");
+    fn the_cpu_is_foreseen_where_it_is_asked_for_or_nothing_shows_a_gpu() {
+        let args = |device| ProcessorArgs { device, gpu_files: vec!["/no/such/file".into()] };
+        assert_eq!(foreseen(&args(Wanted::Cpu)), "cpu: asked for");
+        assert_eq!(foreseen(&args(Wanted::Auto)), "cpu: there is no device of an NVIDIA driver");
+        assert_eq!(args(Wanted::Cuda(2)).ordinal(), Some(2));
     }
 }

@@ -25,7 +25,7 @@ use firstlight_store::folder::Folder;
 use firstlight_timeline::{Lane, Mark, SpanReport, Timeline};
 use support::engine::{Load, Planned, folder, group, load, planned, settings};
 use support::gated::Gated;
-use support::process::Firstlight;
+use support::process::{Finished, Firstlight};
 use tokio::sync::{Mutex, MutexGuard, Semaphore};
 
 const FIRST: StageOrder = StageOrder::EmbeddingFirst;
@@ -315,17 +315,8 @@ async fn a_model_that_does_not_fit_the_device_is_refused_before_it_is_fetched() 
 #[test]
 fn the_command_line_chooses_what_computes() {
     let library = firstlight_stand_in::library(Checks::Off);
-    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/demo-model");
     let run = |device: &str, settings: &str| {
-        let prompt = ["run", model.to_str().unwrap(), "Once upon a time"];
-        let timeline = tempfile::Builder::new().suffix(".json").tempfile().unwrap();
-        let run = Firstlight::new(prompt).env("LD_LIBRARY_PATH", library.parent().unwrap());
-        let run = run.env("FIRSTLIGHT_STAND_IN", settings).env("FIRSTLIGHT_DEVICE", device);
-        let run = run.env("FIRSTLIGHT_TEMPERATURE", "0").env("FIRSTLIGHT_MAX_TOKENS", "8");
-        let run = run.env("FIRSTLIGHT_RING", "1MiB").env("FIRSTLIGHT_TIMELINE", timeline.path());
-        let finished = run.run();
-        let report = std::fs::read_to_string(timeline.path()).unwrap_or_default();
-        (finished, report)
+        told(beside(&library, settings).env("FIRSTLIGHT_DEVICE", device))
     };
     let (expected, report) = run("cpu", "");
     assert!(report.contains("\"device\":\"cpu\""), "{report}");
@@ -336,6 +327,72 @@ fn the_command_line_chooses_what_computes() {
     assert!(none.failure().stderr.contains("the CUDA driver shows no device"));
     let (second, _) = run("cuda:1", "");
     assert!(second.failure().stderr.contains("there is no CUDA device 1"));
+}
+
+/// A greedy answer of the real binary, which finds `library` where it looks for a driver.
+fn beside(library: &Path, settings: &str) -> Firstlight {
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/demo-model");
+    let run = Firstlight::new(["run", model.to_str().unwrap(), "Once upon a time"]);
+    run.env("LD_LIBRARY_PATH", library.parent().unwrap())
+        .env("FIRSTLIGHT_STAND_IN", settings)
+        .env("FIRSTLIGHT_TEMPERATURE", "0")
+        .env("FIRSTLIGHT_MAX_TOKENS", "8")
+        .env("FIRSTLIGHT_RING", "1MiB")
+}
+
+/// How it went, and the timeline as one line.
+fn told(run: Firstlight) -> (Finished, String) {
+    let timeline = tempfile::Builder::new().suffix(".json").tempfile().unwrap();
+    let finished = run.env("FIRSTLIGHT_TIMELINE", timeline.path()).run();
+    let report = std::fs::read_to_string(timeline.path()).unwrap_or_default();
+    (finished, report)
+}
+
+/// `auto` takes a GPU that can be used, and the CPU where there is none, with the reason: what is wrong with a GPU that is
+/// there is a warning as well.
+#[test]
+fn what_computes_is_found_out_where_nobody_says_it() {
+    let library = firstlight_stand_in::library(Checks::Off);
+    let shown = tempfile::NamedTempFile::new().unwrap();
+    let run = |settings: &str| {
+        let run = beside(&library, settings).env("FIRSTLIGHT_GPU_FILES", shown.path());
+        told(run.env("FIRSTLIGHT_MAX_TOKENS", "2"))
+    };
+    let (on_gpu, report) = run("");
+    on_gpu.success();
+    assert!(report.contains("\"device\":\"stand-in"), "{report}");
+    assert!(report.contains("there is a driver and a device"), "{report}");
+
+    let old = "the CUDA driver speaks CUDA 11.4";
+    let foreign = "is sm_75, and the kernels are built for";
+    let none = "the CUDA driver shows no device";
+    for (settings, why, warns) in [
+        ("driver=11040", old, true),
+        ("architecture=75", foreign, true),
+        ("devices=0", none, false),
+    ] {
+        let (on_cpu, report) = run(settings);
+        let Finished { stderr, .. } = on_cpu.success();
+        assert!(report.contains("\"device\":\"cpu\""), "{settings}: {report}");
+        assert!(report.contains(why), "{settings}: {report}");
+        assert_eq!(stderr.contains(why), warns, "{settings}: {stderr}");
+    }
+
+    // Another process has taken its memory: that is not for the CPU to make good.
+    let (full, _) = run("memory=1000");
+    assert!(full.failure().stderr.contains("1000 are free"));
+    let (unseen, report) = told(beside(&library, "").env("FIRSTLIGHT_GPU_FILES", "/no/such/file"));
+    unseen.success();
+    assert!(report.contains("there is no device of an NVIDIA driver"), "{report}");
+    // A machine that has a driver of its own would find that.
+    if Path::new("/dev/nvidiactl").exists() {
+        return;
+    }
+    let nowhere = tempfile::tempdir().unwrap();
+    let nowhere = beside(&nowhere.path().join("libcuda.so.1"), "");
+    let (no_driver, report) = told(nowhere.env("FIRSTLIGHT_GPU_FILES", shown.path()));
+    no_driver.success();
+    assert!(report.contains("there is no CUDA driver"), "{report}");
 }
 
 /// All that an answer needs is counted before any of it is fetched: a device that has so much is enough, and one that has
