@@ -17,7 +17,8 @@ fn the_machine_code_is_of_these_sources() {
         env!("FIRSTLIGHT_CUDA_SOURCES"),
         "the kernels have changed: `kernels/check-cuda --update`"
     );
-    assert!(FATBIN.len() < 700_000, "{} bytes", FATBIN.len());
+    // Seven of each kernel. It is in the binary, which should grow by less than a megabyte for it.
+    assert!(FATBIN.len() < 900_000, "{} bytes", FATBIN.len());
     assert_eq!(FATBIN[..4], 0xba55_ed50_u32.to_le_bytes(), "the mark of a fatbin");
     assert!(FATBIN.as_ptr().addr().is_multiple_of(8), "words of eight bytes");
 }
