@@ -155,7 +155,10 @@ impl Processor for Gpu {
     }
 
     fn compute<R>(self, work: impl FnOnce(Cuda) -> R) -> R {
-        work(self.device)
+        let Self { device, ring } = self;
+        // From here on the load alone keeps it, and no longer than it has to.
+        drop(ring);
+        work(device)
     }
 }
 

@@ -149,16 +149,22 @@ impl<const FOLLOWS: bool, const WAITS: bool> Gpu<Side<FOLLOWS, WAITS>> {
         (self.forward(spec, layers).await, timeline)
     }
 
+    /// The device alone: the ring is the load's, if there is one.
+    fn into_device(self) -> Cuda {
+        self.device
+    }
+
     /// The logits of all of [`IDS`].
     async fn forward(
         self,
         spec: Spec,
         layers: Layers<cuda::Tensor>,
     ) -> Result<Vec<f32>, Box<dyn StdError>> {
+        let device = self.into_device();
         let forward = tokio::task::spawn_blocking(move || {
             let computing = layers.computing();
             let groups = layers.map(group).inspect(|_| assert_nothing_waited());
-            let mut decoder = Decoder::new(self.device, spec, settings(FIRST, 64), groups).unwrap();
+            let mut decoder = Decoder::new(device, spec, settings(FIRST, 64), groups).unwrap();
             let logits = Sequence::alone(1).forward_all(&mut decoder, &IDS);
             computing.end();
             logits
@@ -259,6 +265,37 @@ async fn a_layer_is_computed_before_the_last_copy_is_enqueued() {
 fn computed(timeline: &Timeline) -> Option<f64> {
     let is_first = |span: &&SpanReport| span.lane == Lane::Compute && span.label == "layer 0";
     timeline.report().spans.iter().find(is_first).map(|span| span.to_ms)
+}
+
+/// The pinned memory is as large as many a model's weights: it is not kept for the life of the decoder. And it is not
+/// given back in the middle of the first pass, since that may wait for the device.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_ring_is_given_back_between_the_first_pass_and_the_second() {
+    const GIVEN_BACK: &str = "host cuMemHostUnregister";
+    for schedule in SCHEDULES {
+        let (_one, stand_in) = stand_in(schedule).await;
+        let gpu = Gpu::<Right>::open();
+        let Planned { reader, checkpoint, spec, plan, timeline } = gpu.planned(demo_model()).await;
+        let layers = Layers::through(&gpu.ring, &reader, &checkpoint, plan, &timeline).unwrap();
+        let device = gpu.into_device();
+        let is_given_back = || stand_in.journal().iter().any(|line| line == GIVEN_BACK);
+        let steps = tokio::task::spawn_blocking(move || {
+            let computing = layers.computing();
+            let groups = layers.map(group).inspect(|_| assert_nothing_waited());
+            let mut decoder = Decoder::new(device, spec, settings(FIRST, 64), groups).unwrap();
+            let mut sequence = Sequence::alone(1);
+            sequence.forward(&mut decoder, &IDS).unwrap();
+            assert!(!is_given_back(), "{schedule}");
+            computing.end();
+            assert!((0..10_000).any(|_| {
+                std::thread::sleep(Duration::from_millis(1));
+                is_given_back()
+            }));
+            sequence.forward(&mut decoder, &IDS[..1]).unwrap();
+        });
+        steps.await.unwrap();
+        assert_eq!(stand_in.take_reports(), [""; 0], "{schedule}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -85,6 +85,7 @@ impl<P: Port> Landing for Cuda<P> {
     type Room = Slot<Free>;
     type Sink = InSlot<P::Memory>;
     type Filled = Sent<P::Event>;
+    type Gate = Arc<P>;
 
     const IS_RESIDENT: bool = false;
 
@@ -130,9 +131,13 @@ impl<P: Port> Landing for Cuda<P> {
         Ok(Landed { regions, filled })
     }
 
-    fn admit(&self, filled: Vec<Sent<P::Event>>) -> Result<(), Error> {
+    fn gate(&self) -> Arc<P> {
+        Arc::clone(self.ring.port())
+    }
+
+    fn admit(port: &Arc<P>, filled: Vec<Sent<P::Event>>) -> Result<(), Error> {
         match filled.iter().max_by_key(|sent| sent.number) {
-            Some(last) => Ok(self.ring.port().follow(&last.event)?),
+            Some(last) => Ok(port.follow(&last.event)?),
             None => Ok(()),
         }
     }

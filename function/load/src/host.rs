@@ -39,6 +39,7 @@ impl Landing for Host {
     type Room = ();
     type Sink = Places;
     type Filled = ();
+    type Gate = ();
 
     const IS_RESIDENT: bool = true;
 
@@ -63,7 +64,9 @@ impl Landing for Host {
         Ok(Landed { regions: sink.into_regions().collect(), filled: () })
     }
 
-    fn admit(&self, _: Vec<()>) -> Result<(), Error> {
+    fn gate(&self) {}
+
+    fn admit((): &(), _: Vec<()>) -> Result<(), Error> {
         Ok(())
     }
 

@@ -30,6 +30,8 @@ pub(crate) trait Landing: Send + Sync + Sized + 'static {
     type Sink: Sink;
     /// When the regions of a fetch are filled, as far as it is known when it has landed.
     type Filled: Send + 'static;
+    /// Where the arithmetic waits for that. Whoever holds it keeps nothing of the way that the bytes came.
+    type Gate: Send + 'static;
 
     /// Whether what has landed is where the arithmetic reads it.
     const IS_RESIDENT: bool;
@@ -56,8 +58,11 @@ pub(crate) trait Landing: Send + Sync + Sized + 'static {
         failed: impl FnOnce(Error) + Send + 'static,
     ) -> Result<Landed<Self>, Error>;
 
+    /// For whoever hands the tensors over.
+    fn gate(&self) -> Self::Gate;
+
     /// From here on the arithmetic may use all that these fetches have filled.
-    fn admit(&self, filled: Vec<Self::Filled>) -> Result<(), Error>;
+    fn admit(gate: &Self::Gate, filled: Vec<Self::Filled>) -> Result<(), Error>;
 
     /// A whole region as a tensor.
     fn tensor(

@@ -41,6 +41,9 @@ pub struct Layers<T = Tensor> {
 pub(crate) trait Source<T>: Send {
     /// The next stage, as soon as it is complete.
     fn next_layer(&mut self) -> Option<Result<Layer<T>, Error>>;
+
+    /// Whether there is none any more.
+    fn is_at_its_end(&self) -> bool;
 }
 
 impl Layers {
@@ -67,7 +70,8 @@ impl Layers {
 impl<T: 'static> Layers<T> {
     /// Begins to carry out `plan` on the device that `ring` leads to; no fetch may be longer than a slot. Files of this
     /// machine are read, everything else is fetched, by tasks of the current tokio runtime. Dropping the iterator ends
-    /// them.
+    /// them. The ring is kept until the last stage is computed: it is given back by a call of the driver that may wait
+    /// for the device, which nobody does before.
     pub fn through<P: Port<Tensor = T>>(
         ring: &Arc<Ring<P>>,
         reader: &Reader,
@@ -76,7 +80,8 @@ impl<T: 'static> Layers<T> {
         timeline: &Timeline,
     ) -> Result<Self, Error> {
         let arithmetic = Arithmetic::watched(Arc::clone(ring.port()))?;
-        let computing = Computing::new(timeline.clone(), Arc::new(arithmetic));
+        let mut computing = Computing::new(timeline.clone(), Arc::new(arithmetic));
+        computing.kept = Arc::new(Mutex::new(Some(Box::new(Arc::clone(ring)))));
         let landing = Cuda::new(Arc::clone(ring), &plan, timeline)?;
         let reading = Reading { reader, checkpoint, priority: Priority::Weights, timeline };
         let stream = Stream::start(landing, plan, reading)?;
@@ -99,7 +104,7 @@ impl<T> Iterator for Layers<T> {
         self.computing.end();
         let layer = self.source.next_layer();
         if let Some(Ok(layer)) = &layer {
-            self.computing.begin(&layer.stage);
+            self.computing.begin(&layer.stage, self.source.is_at_its_end());
         }
         layer
     }
@@ -126,6 +131,8 @@ pub struct Computing {
     timeline: Timeline,
     queue: Arc<dyn Queue>,
     current: Arc<Mutex<Option<Began>>>,
+    /// What is to be dropped when the last stage's arithmetic is done.
+    kept: Arc<Mutex<Option<Box<dyn Send>>>>,
 }
 
 /// A stage whose arithmetic was begun.
@@ -133,20 +140,21 @@ struct Began {
     stage: String,
     /// Known when the device has come to it.
     since: Arc<OnceLock<At>>,
+    is_last: bool,
 }
 
 impl Computing {
     fn new(timeline: Timeline, queue: Arc<dyn Queue>) -> Self {
-        Self { timeline, queue, current: Arc::default() }
+        Self { timeline, queue, current: Arc::default(), kept: Arc::default() }
     }
 
-    fn begin(&self, stage: &str) {
+    fn begin(&self, stage: &str, is_last: bool) {
         let since = Arc::new(OnceLock::new());
         let (timeline, known) = (self.timeline.clone(), Arc::clone(&since));
         self.queue.when_done(Box::new(move || {
             known.get_or_init(|| timeline.now());
         }));
-        let current = Began { stage: stage.to_owned(), since };
+        let current = Began { stage: stage.to_owned(), since, is_last };
         *self.current.lock().expect("no holder panics") = Some(current);
     }
 
@@ -154,12 +162,14 @@ impl Computing {
     /// already.
     pub fn end(&self) {
         let current = self.current.lock().expect("no holder panics").take();
-        if let Some(Began { stage, since }) = current {
+        if let Some(Began { stage, since, is_last }) = current {
             let timeline = self.timeline.clone();
+            let kept = self.kept.lock().expect("no holder panics").take_if(|_| is_last);
             self.queue.when_done(Box::new(move || {
                 let now = timeline.now();
                 timeline.record(Lane::Compute, stage, *since.get().unwrap_or(&now), now);
                 timeline.mark_at(Mark::FirstLayerComputed, now);
+                drop(kept);
             }));
         }
     }

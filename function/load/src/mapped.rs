@@ -116,6 +116,10 @@ impl Source<Tensor> for Mapped {
             self.layer(&stage)
         }))
     }
+
+    fn is_at_its_end(&self) -> bool {
+        self.stages.len() == 0
+    }
 }
 
 /// What is made resident together: a range of a shard.

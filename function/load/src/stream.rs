@@ -35,7 +35,7 @@ pub(crate) struct Stream<L: Landing> {
     arrivals: Receiver<Result<Arrival<L>, Error>>,
     /// Stages by the number they have in the plan, for arrivals that are ahead of the one that is waited for.
     ahead: HashMap<usize, Vec<Arrival<L>>>,
-    landing: Arc<L>,
+    gate: L::Gate,
     fetching: AbortHandle,
     /// Whether the stages are the model's, and not rows that are read beside them.
     is_weights: bool,
@@ -69,7 +69,7 @@ impl<L: Landing> Stream<L> {
         let from = |object: &Object| -> Result<_, Error> {
             Ok((object.clone(), LocalFile::open(reader, object, timeline)?))
         };
-        let landing = Arc::new(landing);
+        let gate = landing.gate();
         let (sender, arrivals) = channel();
         let fetching = Fetching {
             reader: reader.clone(),
@@ -77,7 +77,7 @@ impl<L: Landing> Stream<L> {
             priority,
             names: plan.stages.iter().map(|stage| stage.name.as_str().into()).collect(),
             jobs: Mutex::new(jobs),
-            landing: Arc::clone(&landing),
+            landing,
             timeline: timeline.clone(),
         };
         let fetching = tokio::spawn(fetching.run(sender)).abort_handle();
@@ -87,7 +87,7 @@ impl<L: Landing> Stream<L> {
             stages: stages.into_iter(),
             arrivals,
             ahead: HashMap::new(),
-            landing,
+            gate,
             fetching,
             is_weights: priority == Priority::Weights,
             timeline: timeline.clone(),
@@ -115,7 +115,7 @@ impl<L: Landing> Source<L::Tensor> for Stream<L> {
         Some(self.wait_for(&stage).and_then(|arrived| {
             let resident = arrived.iter().map(|arrival| arrival.at).max();
             let started = self.timeline.now();
-            let layer = assemble(&*self.landing, stage.plan, arrived);
+            let layer = assemble::<L>(&self.gate, stage.plan, arrived);
             self.timeline.record(Lane::Verify, stage_label(&layer), started, self.timeline.now());
             if let Some(at) = resident.filter(|_| self.is_weights && L::IS_RESIDENT) {
                 self.timeline.mark_at(Mark::FirstLayerResident, at);
@@ -125,6 +125,10 @@ impl<L: Landing> Source<L::Tensor> for Stream<L> {
             }
             layer
         }))
+    }
+
+    fn is_at_its_end(&self) -> bool {
+        self.stages.len() == 0
     }
 }
 
@@ -162,7 +166,7 @@ struct Fetching<L: Landing> {
     priority: Priority,
     names: Vec<Arc<str>>,
     jobs: Mutex<VecDeque<Job<L::Memory>>>,
-    landing: Arc<L>,
+    landing: L,
     timeline: Timeline,
 }
 
@@ -239,7 +243,7 @@ impl<L: Landing> Fetching<L> {
 
 /// All regions of a stage to its tensors.
 fn assemble<L: Landing>(
-    landing: &L,
+    gate: &L::Gate,
     stage: StagePlan,
     arrived: Vec<Arrival<L>>,
 ) -> Result<Layer<L::Tensor>, Error> {
@@ -251,7 +255,7 @@ fn assemble<L: Landing>(
         }
         filled.push(landed.filled);
     }
-    landing.admit(filled)?;
+    L::admit(gate, filled)?;
     let tensors = stage.tensors.into_iter().zip(regions);
     let tensors = tensors.map(|(placed, regions)| tensor::<L>(placed, regions));
     Ok(Layer { stage: stage.name, tensors: tensors.collect::<Result<_, _>>()? })

@@ -103,7 +103,9 @@ DRIVER_CALL cuMemHostUnregister(void* host) {
         size_t bytes = unpin(reinterpret_cast<Address>(host));
         if (!bytes) return HOST_MEMORY_NOT_REGISTERED;
         end_host_memory(reinterpret_cast<Address>(host), bytes, "cuMemHostUnregister");
-        return synchronize_hidden();
+        if (Status status = synchronize_hidden()) return status;
+        note_host("cuMemHostUnregister");
+        return SUCCESS;
     });
 }
 

@@ -185,6 +185,8 @@ bool keep_journal(const std::string& path) {
     return true;
 }
 
+void note_host(const char* call) { lines += std::string("host ") + call + "\n"; }
+
 void reset_schedule() {
     for (Stream& stream : streams()) run_until(stream, stream.enqueued);
     lines.clear();

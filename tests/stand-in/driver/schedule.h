@@ -76,9 +76,10 @@ void wait_for(const Moment& moment);
 // Whether it is reached, which the host then knows; if not, its stream takes a step, so that who asks again gets there.
 bool ask(const Moment& moment);
 
-// Lines `enqueue STREAM NAME` and `run STREAM NAME`, in the order in which it happened. A graph is enqueued whole; what
-// is in it runs by its own names.
+// Lines `enqueue STREAM NAME`, `run STREAM NAME` and `host CALL`, in the order in which it happened. A graph is enqueued
+// whole; what is in it runs by its own names.
 const std::string& journal();
+void note_host(const char* call);
 // Has it written to a file when the process ends.
 bool keep_journal(const std::string& path);
 void reset_schedule();

@@ -207,7 +207,7 @@ impl StandIn {
 
     /// What was enqueued and what has run, in that order: lines `enqueue STREAM NAME` and `run STREAM NAME`. Kernels
     /// have their own names, copies are called `copy of N bytes to the device`; a graph is enqueued as `graph of N`, and
-    /// what is in it runs by its own names.
+    /// what is in it runs by its own names. Between them lines `host CALL`: pinned memory of the host was given back.
     #[must_use]
     pub fn journal(&self) -> Vec<String> {
         self.text("stand_in_journal").lines().map(str::to_owned).collect()
