@@ -1,13 +1,16 @@
 //! The machine code of the CUDA kernels: one fatbin, `$OUT_DIR/kernels.fatbin`.
 //!
-//! As a rule that is a copy of the checked-in `cuda/kernels.fatbin`, for which nothing needs to be installed. Beside it
-//! lies the digest of the sources that it was made from, and the version of the nvcc that made it:
+//! As a rule that is a copy of the checked-in `cuda/kernels.fatbin`, for which nothing needs to be
+//! installed. Beside it lies the digest of the sources that it was made from, and the version of
+//! the nvcc that made it:
 //!
 //! 1. where `NVCC` names a compiler, that one is used: whoever sets it wants its code;
-//! 2. otherwise, where the sources have that digest, the checked-in file is used, and no compiler is looked for;
-//! 3. otherwise somebody has changed a kernel, and the first nvcc of these is used: `CUDA_HOME`, `PATH`, the wheels of
-//!    NVIDIA below `CUDA_WHEELS`, those beside the active Python. One of another version may give slower code or none
-//!    for the newest processors, which is said in a warning;
+//! 2. otherwise, where the sources have that digest, the checked-in file is used, and no compiler
+//!    is looked for;
+//! 3. otherwise somebody has changed a kernel, and the first nvcc of these is used: `CUDA_HOME`,
+//!    `PATH`, the wheels of NVIDIA below `CUDA_WHEELS`, those beside the active Python. One of
+//!    another version may give slower code or none for the newest processors, which is said in a
+//!    warning;
 //! 4. without any, the checked-in file is used, with a warning that it is of older sources.
 //!
 //! `kernels/check-cuda` makes the checked-in file, and sees that it is what the sources give.
@@ -94,7 +97,8 @@ fn version(nvcc: &Path) -> String {
     version.unwrap_or("of no version").to_owned()
 }
 
-/// Paths are relative to the folder of the sources, so that none of this machine gets into the code.
+/// Paths are relative to the folder of the sources, so that none of this machine gets into the
+/// code.
 fn compile(nvcc: &Path, out: &Path) {
     let mut command = Command::new(nvcc);
     command.current_dir("cuda").args(flags()).arg("--threads=0").arg("-o").arg(out);
@@ -119,7 +123,8 @@ fn flags() -> Vec<String> {
     flags
 }
 
-/// FNV-1a, 64 bits, over the flags and the names and contents of all sources: it tells changes, not attacks.
+/// FNV-1a, 64 bits, over the flags and the names and contents of all sources: it tells changes,
+/// not attacks.
 fn digest_of_sources() -> String {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     let mut add = |bytes: &[u8]| {

@@ -1,8 +1,10 @@
-// Operations in which no element knows of another. All are bound by bytes; a thread takes one number, then the one a
-// whole grid further on.
+// Operations in which no element knows of another. All are bound by bytes; a thread takes one
+// number, then the one a whole grid further on.
 #include "prelude.cuh"
 
-__device__ __forceinline__ u64 first_element() { return u64(blockIdx.x) * blockDim.x + threadIdx.x; }
+__device__ __forceinline__ u64 first_element() {
+    return u64(blockIdx.x) * blockDim.x + threadIdx.x;
+}
 
 __device__ __forceinline__ u64 elements_of_grid() { return u64(gridDim.x) * blockDim.x; }
 

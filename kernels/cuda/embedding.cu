@@ -1,10 +1,11 @@
 // Rows of the embedding table. Bound by latency: a row is a few kilobytes.
 #include "prelude.cuh"
 
-// out (rows, columns) = table[rows[i]], table (table_rows, columns). A block for each row; its threads stride over the
-// columns. A row past the table stops the kernel with an error.
+// out (rows, columns) = table[rows[i]], table (table_rows, columns). A block for each row; its
+// threads stride over the columns. A row past the table stops the kernel with an error.
 template <class T>
-__device__ __forceinline__ void embed(const T *table, const u32 *rows, float *out, u32 columns, u32 table_rows) {
+__device__ __forceinline__ void embed(const T *table, const u32 *rows, float *out, u32 columns,
+                                      u32 table_rows) {
     const u32 row = rows[blockIdx.x];
     if (row >= table_rows) {
         __trap();

@@ -1,21 +1,25 @@
-// Products of a few rows: out (rows, outputs) = x (rows, inputs) weight^T + bias, weight (outputs, inputs).
+// Products of a few rows: out (rows, outputs) = x (rows, inputs) weight^T + bias, weight (outputs,
+// inputs).
 //
-// Limit: the bytes of the weights, each read once. A warp takes four rows of a weight, so that it reads x (which lies in
-// the first-level cache) once for four; a lane takes every 32nd vector of 16 bytes of each, and has four to twelve on their way.
-// Where a weight has few rows, `blockDim.y` warps share four of them, each a part of their columns, and add up by way of
-// shared memory, always in the same order. `blockDim` is (32, parts of a row, groups of four rows).
+// Limit: the bytes of the weights, each read once. A warp takes four rows of a weight, so that it
+// reads x (which lies in the first-level cache) once for four; a lane takes every 32nd vector of 16
+// bytes of each, and has four to twelve on their way. Where a weight has few rows, `blockDim.y`
+// warps share four of them, each a part of their columns, and add up by way of shared memory,
+// always in the same order. `blockDim` is (32, parts of a row, groups of four rows).
 //
-// Rows of x and of weights are read by 16 bytes where `inputs` is a multiple of 8, which wants both 16-byte aligned;
-// otherwise a number at a time.
+// Rows of x and of weights are read by 16 bytes where `inputs` is a multiple of 8, which wants both
+// 16-byte aligned; otherwise a number at a time.
 #include "prelude.cuh"
 
-// Rows of weights of a warp: with one, x would take twice the bandwidth of the first-level cache that the weights take.
+// Rows of weights of a warp: with one, x would take twice the bandwidth of the first-level cache
+// that the weights take.
 const u32 GEMV_OUTPUTS = 4;
 
 // Warps of a block.
 const u32 GEMV_WARPS = 8;
 
-// Rows of x that `gemv_rows_*` takes at a time: with more, the sums and vectors of a lane do not fit its registers.
+// Rows of x that `gemv_rows_*` takes at a time: with more, the sums and vectors of a lane do not
+// fit its registers.
 const u32 GEMV_ROWS = 4;
 
 // A product with a weight of the same x; `outputs` is 0 where there is none.
@@ -34,7 +38,8 @@ struct Products {
 
 // sums[r][m] += the part of weight row r times x row m that one vector is.
 template <class T, u32 M>
-__device__ __forceinline__ void add_vector(const Packed<T> (&weights)[GEMV_OUTPUTS], const float *const (&x)[M], u64 at,
+__device__ __forceinline__ void add_vector(const Packed<T> (&weights)[GEMV_OUTPUTS],
+                                           const float *const (&x)[M], u64 at,
                                            float (&sums)[GEMV_OUTPUTS][M]) {
     float xs[M][VECTOR];
 #pragma unroll
@@ -57,8 +62,8 @@ __device__ __forceinline__ void add_vector(const Packed<T> (&weights)[GEMV_OUTPU
 
 // Begins to read one vector of each row; behind the last one, nothing.
 template <class T>
-__device__ __forceinline__ void fetch_rows(const T *const (&weights)[GEMV_OUTPUTS], u32 vector, u32 vectors,
-                                           Packed<T> (&packed)[GEMV_OUTPUTS]) {
+__device__ __forceinline__ void fetch_rows(const T *const (&weights)[GEMV_OUTPUTS], u32 vector,
+                                           u32 vectors, Packed<T> (&packed)[GEMV_OUTPUTS]) {
     if (vector < vectors) {
 #pragma unroll
         for (u32 r = 0; r < GEMV_OUTPUTS; r++) {
@@ -67,11 +72,13 @@ __device__ __forceinline__ void fetch_rows(const T *const (&weights)[GEMV_OUTPUT
     }
 }
 
-// sums[r][m] = weight row r times x row m, of those columns that this lane has. Registers for `AHEAD` vectors of each row
-// go round: as soon as one was used, the vector that comes `AHEAD` later is on its way. (Where all are fetched before the
-// first is used, the compiler saves registers and fetches most of them after it.)
+// sums[r][m] = weight row r times x row m, of those columns that this lane has. Registers for
+// `AHEAD` vectors of each row go round: as soon as one was used, the vector that comes `AHEAD`
+// later is on its way. (Where all are fetched before the first is used, the compiler saves
+// registers and fetches most of them after it.)
 template <u32 AHEAD, class T, u32 M>
-__device__ __forceinline__ void multiply(const T *const (&weights)[GEMV_OUTPUTS], const float *const (&x)[M], u32 inputs,
+__device__ __forceinline__ void multiply(const T *const (&weights)[GEMV_OUTPUTS],
+                                         const float *const (&x)[M], u32 inputs,
                                          float (&sums)[GEMV_OUTPUTS][M]) {
     const u32 stride = WARP * blockDim.y;
     const u32 first = threadIdx.y * WARP + threadIdx.x;
@@ -104,8 +111,8 @@ __device__ __forceinline__ void multiply(const T *const (&weights)[GEMV_OUTPUTS]
     }
 }
 
-// Adds up the lanes, then the parts of a row. Lane r M + m of the first part returns sums[r][m] of all; the others
-// return nothing of use. `scratch`: (warps, GEMV_OUTPUTS M).
+// Adds up the lanes, then the parts of a row. Lane r M + m of the first part returns sums[r][m] of
+// all; the others return nothing of use. `scratch`: (warps, GEMV_OUTPUTS M).
 template <u32 M>
 __device__ __forceinline__ float add_up(float (&sums)[GEMV_OUTPUTS][M], float *scratch) {
     const u32 count = GEMV_OUTPUTS * M;
@@ -130,7 +137,8 @@ __device__ __forceinline__ float add_up(float (&sums)[GEMV_OUTPUTS][M], float *s
 
 // The rows of x from `first` on; the last one again where there are fewer than M.
 template <u32 M>
-__device__ __forceinline__ void rows_of(const float *x, u32 inputs, u32 first, u32 rows, const float *(&out)[M]) {
+__device__ __forceinline__ void rows_of(const float *x, u32 inputs, u32 first, u32 rows,
+                                        const float *(&out)[M]) {
 #pragma unroll
     for (u32 m = 0; m < M; m++) {
         out[m] = x + u64(least(first + m, rows - 1)) * inputs;
@@ -143,11 +151,11 @@ __device__ __forceinline__ const T *row_of(const T *weight, u32 inputs, u32 row,
     return weight + u64(least(row, outputs - 1)) * inputs;
 }
 
-// Up to three products of the same x, as if their weights lay one behind the other; what is in `out` is replaced, or
-// added to where `adds` is not 0.
+// Up to three products of the same x, as if their weights lay one behind the other; what is in
+// `out` is replaced, or added to where `adds` is not 0.
 template <u32 M, u32 AHEAD, class T>
-__device__ __forceinline__ void gemv(const float *x, const Products<T> &products, u32 inputs, u32 rows, u32 adds,
-                                     float *scratch) {
+__device__ __forceinline__ void gemv(const float *x, const Products<T> &products, u32 inputs,
+                                     u32 rows, u32 adds, float *scratch) {
     u32 group = blockIdx.x * blockDim.z + threadIdx.z;
     Product<T> product = products.first;
     if (group >= divided_up(product.outputs, GEMV_OUTPUTS)) {
@@ -172,17 +180,20 @@ __device__ __forceinline__ void gemv(const float *x, const Products<T> &products
     }
     float sum = add_up(sums, scratch);
     const u32 output = first + threadIdx.x / M, row = first_row + threadIdx.x % M;
-    if (threadIdx.y == 0 && threadIdx.x < GEMV_OUTPUTS * M && output < product.outputs && row < rows) {
+    if (threadIdx.y == 0 && threadIdx.x < GEMV_OUTPUTS * M && output < product.outputs &&
+        row < rows) {
         float *const out = product.out + u64(row) * product.outputs + output;
         sum += product.bias ? widen(product.bias[output]) : 0.0f;
         *out = adds ? *out + sum : sum;
     }
 }
 
-// out = silu(x gate^T + gate_bias) * (x up^T + up_bias) (Shazeer, 2020). A warp takes two rows of both weights.
+// out = silu(x gate^T + gate_bias) * (x up^T + up_bias) (Shazeer, 2020). A warp takes two rows of
+// both weights.
 template <u32 M, u32 AHEAD, class T>
-__device__ __forceinline__ void gemv_gated(const float *x, const Product<T> &gate, const Product<T> &up, u32 inputs,
-                                           u32 rows, float *scratch) {
+__device__ __forceinline__ void gemv_gated(const float *x, const Product<T> &gate,
+                                           const Product<T> &up, u32 inputs, u32 rows,
+                                           float *scratch) {
     const u32 pairs = GEMV_OUTPUTS / 2;
     const u32 first = (blockIdx.x * blockDim.z + threadIdx.z) * pairs, first_row = blockIdx.y * M;
     float sums[GEMV_OUTPUTS][M] = {};
@@ -237,12 +248,14 @@ KERNEL(gemv_rows_f16)(const float *x, Products<f16> products, u32 inputs, u32 ro
     gemv<GEMV_ROWS, 2>(x, products, inputs, rows, adds, scratch);
 }
 
-KERNEL(gemv_gated_f32)(const float *x, Product<float> gate, Product<float> up, u32 inputs, u32 rows) {
+KERNEL(gemv_gated_f32)(const float *x, Product<float> gate, Product<float> up, u32 inputs,
+                       u32 rows) {
     __shared__ float scratch[GEMV_WARPS * GEMV_OUTPUTS];
     gemv_gated<1, 2>(x, gate, up, inputs, rows, scratch);
 }
 
-KERNEL(gemv_gated_bf16)(const float *x, Product<bf16> gate, Product<bf16> up, u32 inputs, u32 rows) {
+KERNEL(gemv_gated_bf16)(const float *x, Product<bf16> gate, Product<bf16> up, u32 inputs,
+                        u32 rows) {
     __shared__ float scratch[GEMV_WARPS * GEMV_OUTPUTS];
     gemv_gated<1, 3>(x, gate, up, inputs, rows, scratch);
 }
@@ -252,17 +265,20 @@ KERNEL(gemv_gated_f16)(const float *x, Product<f16> gate, Product<f16> up, u32 i
     gemv_gated<1, 3>(x, gate, up, inputs, rows, scratch);
 }
 
-KERNEL(gemv_gated_rows_f32)(const float *x, Product<float> gate, Product<float> up, u32 inputs, u32 rows) {
+KERNEL(gemv_gated_rows_f32)(const float *x, Product<float> gate, Product<float> up, u32 inputs,
+                            u32 rows) {
     __shared__ float scratch[GEMV_WARPS * GEMV_OUTPUTS * GEMV_ROWS];
     gemv_gated<GEMV_ROWS, 1>(x, gate, up, inputs, rows, scratch);
 }
 
-KERNEL(gemv_gated_rows_bf16)(const float *x, Product<bf16> gate, Product<bf16> up, u32 inputs, u32 rows) {
+KERNEL(gemv_gated_rows_bf16)(const float *x, Product<bf16> gate, Product<bf16> up, u32 inputs,
+                             u32 rows) {
     __shared__ float scratch[GEMV_WARPS * GEMV_OUTPUTS * GEMV_ROWS];
     gemv_gated<GEMV_ROWS, 2>(x, gate, up, inputs, rows, scratch);
 }
 
-KERNEL(gemv_gated_rows_f16)(const float *x, Product<f16> gate, Product<f16> up, u32 inputs, u32 rows) {
+KERNEL(gemv_gated_rows_f16)(const float *x, Product<f16> gate, Product<f16> up, u32 inputs,
+                            u32 rows) {
     __shared__ float scratch[GEMV_WARPS * GEMV_OUTPUTS * GEMV_ROWS];
     gemv_gated<GEMV_ROWS, 2>(x, gate, up, inputs, rows, scratch);
 }

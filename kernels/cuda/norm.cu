@@ -4,13 +4,14 @@
 // Of a block, for one number a warp.
 const u32 NORM_WARPS = 32;
 
-// out = x / sqrt(mean(x^2) + eps) * weight over runs of `run` numbers, and the same rounded to the type of the weights
-// where `rounded` is not null; x may be out. A block for each run, whose threads stride over it twice; the second time
-// it comes from the first-level cache. A thread writes only what it alone has read. Limit: bytes, 4 read and 4 to 6
-// written a number; one row takes a few microseconds of latency.
+// out = x / sqrt(mean(x^2) + eps) * weight over runs of `run` numbers, and the same rounded to the
+// type of the weights where `rounded` is not null; x may be out. A block for each run, whose
+// threads stride over it twice; the second time it comes from the first-level cache. A thread
+// writes only what it alone has read. Limit: bytes, 4 read and 4 to 6 written a number; one row
+// takes a few microseconds of latency.
 template <class T>
-__device__ __forceinline__ void rms_norm(const float *x, const T *weight, float eps, float *out, T *rounded, u32 run,
-                                         float *scratch) {
+__device__ __forceinline__ void rms_norm(const float *x, const T *weight, float eps, float *out,
+                                         T *rounded, u32 run, float *scratch) {
     const u64 start = u64(blockIdx.x) * run;
     float squares = 0;
 #pragma unroll 2
@@ -28,17 +29,20 @@ __device__ __forceinline__ void rms_norm(const float *x, const T *weight, float 
     }
 }
 
-KERNEL(rms_norm_f32)(const float *x, const float *weight, float eps, float *out, float *rounded, u32 run) {
+KERNEL(rms_norm_f32)(const float *x, const float *weight, float eps, float *out, float *rounded,
+                     u32 run) {
     __shared__ float scratch[NORM_WARPS];
     rms_norm(x, weight, eps, out, rounded, run, scratch);
 }
 
-KERNEL(rms_norm_bf16)(const float *x, const bf16 *weight, float eps, float *out, bf16 *rounded, u32 run) {
+KERNEL(rms_norm_bf16)(const float *x, const bf16 *weight, float eps, float *out, bf16 *rounded,
+                      u32 run) {
     __shared__ float scratch[NORM_WARPS];
     rms_norm(x, weight, eps, out, rounded, run, scratch);
 }
 
-KERNEL(rms_norm_f16)(const float *x, const f16 *weight, float eps, float *out, f16 *rounded, u32 run) {
+KERNEL(rms_norm_f16)(const float *x, const f16 *weight, float eps, float *out, f16 *rounded,
+                     u32 run) {
     __shared__ float scratch[NORM_WARPS];
     rms_norm(x, weight, eps, out, rounded, run, scratch);
 }

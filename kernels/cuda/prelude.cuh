@@ -1,27 +1,16 @@
-// The dialect that the kernels are written in: types, conversions, reductions, and the few machine instructions that
-// have no name in C++.
+// The dialect that the kernels are written in: conversions, reductions, and the few machine
+// instructions that have no name in C++.
 //
-// The same sources are compiled twice: by nvcc for the device, and by g++ for the tests' stand-in for libcuda, which
-// includes its own header ahead of this one. That header brings what nvcc knows by itself (`threadIdx` and its like,
-// `__shared__`, `__device__`, `__forceinline__`, `__syncthreads`, `__shfl_sync`, `__shfl_xor_sync`, `atomicAdd`, `__trap`,
-// `float4`, `uint4`), and what stands below for nvcc alone. No header of CUDA is included.
+// The same sources are compiled twice: by nvcc for the device, and by g++ for the tests' stand-in
+// for libcuda, which includes its own header ahead of this one. That header brings what nvcc knows
+// by itself (`threadIdx` and its like, `__shared__`, `__device__`, `__forceinline__`,
+// `__syncthreads`, `__shfl_sync`, `__shfl_xor_sync`, `atomicAdd`, `__trap`, `float4`, `uint4`), and
+// what stands below for nvcc alone. No header of CUDA is included.
 #pragma once
 
+#include "types.cuh"
+
 #ifdef __CUDACC__
-
-typedef unsigned short u16;
-typedef unsigned int u32;
-typedef unsigned long long u64;
-
-// The upper half of binary32.
-struct bf16 {
-    u16 bits;
-};
-
-// IEEE 754 binary16.
-struct f16 {
-    u16 bits;
-};
 
 // A function that the host launches by its name.
 #define KERNEL(name) extern "C" __global__ void name
@@ -30,7 +19,7 @@ struct f16 {
     extern __shared__ __align__(16) unsigned char dynamic_shared_[];   \
     T *const name = reinterpret_cast<T *>(dynamic_shared_)
 
-// ---------------------------------------------------------------------------------------------- Machine instructions
+// ---------------------------------------------------------------------------- Machine instructions
 
 __device__ __forceinline__ float widen(f16 x) {
     float out;
@@ -83,15 +72,19 @@ __device__ __forceinline__ u32 shared_address(const void *address) {
     return static_cast<u32>(__cvta_generic_to_shared(address));
 }
 
-// Begins to copy 16 bytes, past the registers and the first-level cache. Both addresses are multiples of 16.
+// Begins to copy 16 bytes, past the registers and the first-level cache. Both addresses are
+// multiples of 16.
 __device__ __forceinline__ void cp_async16(void *shared, const void *global) {
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared_address(shared)), "l"(global) : "memory");
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared_address(shared)),
+                 "l"(global)
+                 : "memory");
 }
 
 // The same; where nothing `is_there`, it puts zeros, and reads nothing.
-__device__ __forceinline__ void cp_async16_or_zeros(void *shared, const void *global, bool is_there) {
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(shared)), "l"(global),
-                 "r"(is_there ? 16 : 0)
+__device__ __forceinline__ void cp_async16_or_zeros(void *shared, const void *global,
+                                                    bool is_there) {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(shared)),
+                 "l"(global), "r"(is_there ? 16 : 0)
                  : "memory");
 }
 
@@ -106,8 +99,8 @@ __device__ __forceinline__ void cp_async_wait() {
     asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory");
 }
 
-// Four matrices of 8 x 8 numbers of 16 bits: lane 8 m + r has the address of row r of matrix m (16 bytes), and lane l
-// gets in `out[m]` columns 2 (l % 4) and 2 (l % 4) + 1 of row l / 4 of matrix m.
+// Four matrices of 8 x 8 numbers of 16 bits: lane 8 m + r has the address of row r of matrix m (16
+// bytes), and lane l gets in `out[m]` columns 2 (l % 4) and 2 (l % 4) + 1 of row l / 4 of matrix m.
 __device__ __forceinline__ void ldmatrix_x4(u32 (&out)[4], const void *row) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
                  : "=r"(out[0]), "=r"(out[1]), "=r"(out[2]), "=r"(out[3])
@@ -123,11 +116,13 @@ __device__ __forceinline__ void ldmatrix_x4_transposed(u32 (&out)[4], const void
                  : "memory");
 }
 
-// sums (16 x 8) += a (16 x 16) b (16 x 8), of a warp. With g = lane / 4 and q = lane % 4, a lane has
+// sums (16 x 8) += a (16 x 16) b (16 x 8), of a warp. With g = lane / 4 and q = lane % 4, a lane
+// has
 // sums: rows g (two numbers) and g + 8 (two), columns 2 q and 2 q + 1;
 // a: rows g and g + 8 at columns 2 q, 2 q + 1, then both at columns 2 q + 8, 2 q + 9;
 // b: column g at rows 2 q, 2 q + 1, then at rows 2 q + 8, 2 q + 9.
-__device__ __forceinline__ void mma_m16n8k16(bf16, float (&sums)[4], const u32 (&a)[4], u32 b0, u32 b1) {
+__device__ __forceinline__ void mma_m16n8k16(bf16, float (&sums)[4], const u32 (&a)[4], u32 b0,
+                                             u32 b1) {
     asm volatile(
         "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
         "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
@@ -135,7 +130,8 @@ __device__ __forceinline__ void mma_m16n8k16(bf16, float (&sums)[4], const u32 (
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
-__device__ __forceinline__ void mma_m16n8k16(f16, float (&sums)[4], const u32 (&a)[4], u32 b0, u32 b1) {
+__device__ __forceinline__ void mma_m16n8k16(f16, float (&sums)[4], const u32 (&a)[4], u32 b0,
+                                             u32 b1) {
     asm volatile(
         "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 "
         "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
@@ -148,7 +144,7 @@ __device__ __forceinline__ void mma_m16n8k16(f16, float (&sums)[4], const u32 (&
 const u32 WARP = 32;
 const u32 WHOLE_WARP = 0xffffffffu;
 
-// -------------------------------------------------------------------------------------------------------- Conversions
+// ------------------------------------------------------------------------------------- Conversions
 
 __device__ __forceinline__ float float_of(u32 bits) {
     union {
@@ -228,7 +224,8 @@ __device__ __forceinline__ void widen(const Packed<float> &from, float (&to)[VEC
     }
 }
 
-// A vector of activations, 16-byte aligned: many warps read the same ones, which the first-level cache holds.
+// A vector of activations, 16-byte aligned: many warps read the same ones, which the first-level
+// cache holds.
 __device__ __forceinline__ void load_vector(const float *from, float (&to)[VECTOR]) {
     const float4 *const halves = reinterpret_cast<const float4 *>(from);
 #pragma unroll
@@ -241,7 +238,7 @@ __device__ __forceinline__ void load_vector(const float *from, float (&to)[VECTO
     }
 }
 
-// --------------------------------------------------------------------------------------------------------- Arithmetic
+// -------------------------------------------------------------------------------------- Arithmetic
 
 __device__ __forceinline__ u32 least(u32 a, u32 b) { return a < b ? a : b; }
 
@@ -256,7 +253,7 @@ __device__ __forceinline__ float silu(float x) { return x / (1.0f + power_of_2(-
 // No number: what a maximum begins with. Not -INFINITY, which is a macro of a header.
 __device__ __forceinline__ float minus_infinity() { return float_of(0xff800000u); }
 
-// --------------------------------------------------------------------------------------------------------- Reductions
+// -------------------------------------------------------------------------------------- Reductions
 
 // Every lane gets the sum of all, added up in the same order each time.
 __device__ __forceinline__ float warp_sum(float x) {
@@ -267,7 +264,8 @@ __device__ __forceinline__ float warp_sum(float x) {
     return x;
 }
 
-// Every thread of a block of whole warps in one row gets the sum of all. `scratch`: one number a warp.
+// Every thread of a block of whole warps in one row gets the sum of all. `scratch`: one number a
+// warp.
 __device__ __forceinline__ float block_sum(float x, float *scratch) {
     x = warp_sum(x);
     if (threadIdx.x % WARP == 0) {

@@ -27,8 +27,11 @@ fn the_machine_code_is_of_these_sources() {
 fn every_kernel_has_a_launch_and_every_launch_a_kernel() {
     let launched: BTreeSet<_> = all_launches().into_iter().map(|launch| launch.kernel).collect();
     let sources = source_texts();
-    let written = sources.iter().flat_map(|source| source.split("\nKERNEL(").skip(1));
-    let written: BTreeSet<_> = written.map(|rest| rest.split_once(')').unwrap().0).collect();
+    let written = |begins: &'static str| {
+        let kernels = sources.iter().flat_map(move |source| source.split(begins).skip(1));
+        kernels.map(|rest| rest.split([',', ')']).next().unwrap())
+    };
+    let written: BTreeSet<_> = written("\nKERNEL(").chain(written("\nGEMM(")).collect();
     assert_eq!(launched, written);
 }
 

@@ -5,9 +5,9 @@
 // warp (an index, a barrier, a shuffle, a matrix product) is a call.
 #pragma once
 
+#include "../../../kernels/cuda/types.cuh"
 #include "half.h"
 #include "shim_calls.h"
-
 
 // ---- The language.
 
@@ -191,16 +191,6 @@ static inline T atomicCAS(T* place, T expected, T with) {
 }
 
 // ---- What the kernels' own header has in inline assembly, by the same names; its comments say what each one does.
-
-typedef unsigned short u16;
-typedef unsigned int u32;
-typedef unsigned long long u64;
-struct bf16 {
-    u16 bits;
-};
-struct f16 {
-    u16 bits;
-};
 
 static inline float widen(f16 x) { return stand_in::widen_f16(x.bits); }
 static inline u16 round_to_f16(float x) { return stand_in_bits<u16>(static_cast<_Float16>(x)); }
