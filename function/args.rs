@@ -181,6 +181,9 @@ pub(crate) struct MachineArgs {
     /// Pinned memory through which weights go to a GPU; ranges are at most a quarter of it
     #[arg(long, value_name = "SIZE", default_value = "256MiB", env = "FIRSTLIGHT_RING")]
     pub(crate) ring: Size,
+    /// Launch each kernel by itself, also in steps that recur: slower, for comparison
+    #[arg(long, env = "FIRSTLIGHT_NO_CUDA_GRAPHS")]
+    pub(crate) no_cuda_graphs: bool,
     /// Instructions: auto (the fastest), portable, avx2, avx512, or avx512-bf16, which rounds activations to bf16
     #[arg(long, value_name = "NAME", default_value = "auto", env = "FIRSTLIGHT_ISA", value_parser = isa)]
     pub(crate) isa: Isa,

@@ -162,6 +162,13 @@ impl Processor for Gpu {
     }
 }
 
+impl Gpu {
+    fn with_graphs(self, graphs: bool) -> Self {
+        let Self { device, ring } = self;
+        Self { device: if graphs { device } else { device.without_graphs() }, ring }
+    }
+}
+
 /// What was chosen.
 pub(crate) enum Chosen {
     Cpu(Cpu),
@@ -189,7 +196,9 @@ impl Opening {
             let (sender, opened) = oneshot::channel();
             let limits = RingLimits::new(machine.ring.bytes, store.range_mib << 20);
             let timeline = timeline.clone();
-            let open = move || drop(sender.send(open(ordinal, limits, &timeline)));
+            let graphs = !machine.no_cuda_graphs;
+            let opened_gpu = move || open(ordinal, limits, &timeline);
+            let open = move || drop(sender.send(opened_gpu().map(|gpu| gpu.with_graphs(graphs))));
             // Without the thread the sender is dropped.
             drop(thread::Builder::new().name("cuda".into()).spawn(open));
             opened
