@@ -189,6 +189,29 @@ pub enum Error {
         vocabulary_size: usize,
     },
 
+    /// The prompt fits into the model's context, but not into the memory that its keys and values
+    /// have.
+    #[error(
+        "the prompt has {prompt_tokens} tokens, the cache of keys and values holds \
+         {cache_positions} and one is needed for the answer\nhint: give the cache more memory, or \
+         shorten the prompt"
+    )]
+    PromptBeyondCache {
+        /// Tokens in the prompt.
+        prompt_tokens: usize,
+        /// Tokens that the whole cache holds.
+        cache_positions: usize,
+    },
+
+    /// A bias for a token that the model does not have.
+    #[error("`logit_bias` names token {id}, the vocabulary ends before {vocabulary_size}")]
+    BiasId {
+        /// The id.
+        id: u32,
+        /// The first id that the model does not have.
+        vocabulary_size: usize,
+    },
+
     /// A row of logits that is not as long as the vocabulary.
     #[error("the model gave {found} logits for a vocabulary of {expected}")]
     LogitsLength {
