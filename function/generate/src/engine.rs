@@ -14,23 +14,32 @@
 //! # Layout
 //!
 //! - `job`: what is asked, and what is told of it; `refusal`: why a job is not taken
-//! - `queue`: those who wait; `blocks`: the places in the cache
-//! - `statistics`: what the engine has done
+//! - `queue`: those who wait
+//! - `schedule`: who is computed in the next pass; `blocks`: the places in the cache
+//! - `worker`: pass by pass, until the end; `answer`: what a pass means for one job
+//! - `statistics`: what the engine has done; `pace`: how soon a place is free
 
+mod answer;
 mod blocks;
 mod job;
+mod pace;
 mod queue;
 mod refusal;
+mod schedule;
 mod statistics;
+mod worker;
 
 pub use job::{Cancelled, Event, Job, Out, Token, Usage};
 pub use refusal::Refusal;
 pub use statistics::Statistics;
+pub use worker::Worker;
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::{Error, Generation, GenerationRequest, Tokenizer};
+use answer::Answer;
+use pace::Pace;
 use queue::Queue;
 
 /// What an engine may use, and what its model can do.
@@ -58,11 +67,6 @@ pub struct Engine {
     shared: Arc<Shared>,
 }
 
-/// The other end, for the thread that computes. Where it is dropped, all jobs fail.
-pub struct Worker {
-    shared: Arc<Shared>,
-}
-
 /// What both ends have.
 struct Shared {
     tokenizer: Tokenizer,
@@ -73,15 +77,12 @@ struct Shared {
 }
 
 struct State {
-    queue: Queue<Taken>,
+    queue: Queue<Answer>,
     phase: Phase,
     statistics: Statistics,
-}
-
-/// A job that was taken.
-struct Taken {
-    job: Job,
-    generation: Generation,
+    /// Answers whose listeners went away before they began.
+    cancelled_waiting: u64,
+    pace: Pace,
 }
 
 enum Phase {
@@ -99,9 +100,15 @@ impl Engine {
     pub fn new(tokenizer: Tokenizer, limits: Limits) -> (Self, Worker) {
         let statistics = Statistics { kv_blocks: limits.kv_blocks, ..Statistics::default() };
         let queue = Queue::new(limits.max_waiting);
-        let state = Mutex::new(State { queue, phase: Phase::Serving, statistics });
+        let state = Mutex::new(State {
+            queue,
+            phase: Phase::Serving,
+            statistics,
+            cancelled_waiting: 0,
+            pace: Pace::default(),
+        });
         let shared = Arc::new(Shared { tokenizer, limits, state, changed: Condvar::new() });
-        (Self { shared: Arc::clone(&shared) }, Worker { shared })
+        (Self { shared: Arc::clone(&shared) }, Worker::new(shared))
     }
 
     /// What it may use.
@@ -113,9 +120,10 @@ impl Engine {
     /// Takes a job, if it can be answered and there is room for it to wait. The weights need not be
     /// there: it rides the load.
     pub fn submit(&self, job: Job) -> Result<(), Refusal> {
+        self.shared.make_room();
         self.shared.state().check()?;
         let generation = self.generation(&job).map_err(|error| Refusal::Prompt(Arc::new(error)))?;
-        self.shared.state().take(Taken { job, generation })?;
+        self.shared.state().take(Answer::new(job, generation))?;
         self.shared.changed.notify_one();
         Ok(())
     }
@@ -124,14 +132,18 @@ impl Engine {
         let Shared { tokenizer, limits, .. } = &*self.shared;
         let cache_positions = limits.kv_blocks.saturating_mul(limits.block_positions);
         let prompt_tokens = job.prompt_ids.len();
-        if prompt_tokens < limits.context_length && prompt_tokens >= cache_positions {
+        let context_length = if prompt_tokens < cache_positions {
+            limits.context_length.min(cache_positions)
+        } else if prompt_tokens < limits.context_length {
             return Err(Error::PromptBeyondCache { prompt_tokens, cache_positions });
-        }
+        } else {
+            limits.context_length
+        };
         let request = GenerationRequest {
             prompt_ids: &job.prompt_ids,
             sampling: job.sampling,
             stop: job.stop.clone(),
-            context_length: limits.context_length.min(cache_positions),
+            context_length,
             vocabulary_size: limits.vocabulary_size,
         };
         Generation::new(tokenizer, request)
@@ -170,33 +182,45 @@ impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Where the queue is full, those who are not wanted any more leave it now.
+    fn make_room(&self) {
+        // Dropped when the lock is free again.
+        let _gone = {
+            let mut state = self.state();
+            if state.queue.is_full() { state.cancelled() } else { Vec::new() }
+        };
+    }
 }
 
 impl State {
     /// Whether a job could be taken at all.
-    fn check(&mut self) -> Result<(), Refusal> {
+    fn check(&self) -> Result<(), Refusal> {
         match &self.phase {
             Phase::Failed(error) => return Err(Refusal::Failed(Arc::clone(error))),
             Phase::Stopping { .. } => return Err(Refusal::Stopping),
             Phase::Serving => {}
         }
         if self.queue.is_full() {
-            let left = self.queue.keep(|waiting| !waiting.job.cancelled.is_cancelled());
-            self.statistics.cancelled += left as u64;
-        }
-        if self.queue.is_full() {
             let waiting = self.queue.len();
-            return Err(Refusal::QueueFull { waiting, retry_after_s: RETRY_AFTER_S });
+            return Err(Refusal::QueueFull { waiting, retry_after_s: self.pace.retry_after_s() });
         }
         Ok(())
     }
 
-    fn take(&mut self, taken: Taken) -> Result<(), Refusal> {
+    /// Those who wait and are not wanted any more leave.
+    fn cancelled(&mut self) -> Vec<Answer> {
+        let gone = self.queue.keep(|waiting| !waiting.is_cancelled());
+        self.cancelled_waiting += gone.len() as u64;
+        gone
+    }
+
+    fn take(&mut self, answer: Answer) -> Result<(), Refusal> {
         self.check()?;
-        self.queue.push(taken).map_err(|_| ()).expect("a queue that was checked has room");
+        self.queue.push(answer).map_err(|_| ()).expect("a queue that was checked has room");
         Ok(())
     }
 }
 
-/// Before any answer was complete.
-const RETRY_AFTER_S: u64 = 1;
+#[cfg(test)]
+mod tests;

@@ -235,6 +235,25 @@ pub enum Error {
         first_id: u32,
     },
 
+    /// The model could not be loaded, or failed while it computed.
+    #[error(transparent)]
+    Model(Box<dyn std::error::Error + Send + Sync>),
+
+    /// The thread that computes has a bug.
+    #[error("the engine panicked: {message}")]
+    EnginePanicked {
+        /// What the panic said.
+        message: String,
+    },
+
+    /// The thread that computes ended before it ran.
+    #[error("the engine ended before it served")]
+    EngineGone,
+
+    /// The time to finish what was running is over.
+    #[error("the engine stopped before the answer was complete")]
+    EngineStopped,
+
     /// A row in which every token is ruled out.
     #[error("none of {total} logits is above minus infinity: there is no token to choose")]
     NoFiniteLogit {

@@ -128,6 +128,12 @@ where
     I: Iterator<Item = Result<Group<D::Tensor>, E>>,
     E: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
+    /// Takes the next stage from the iterator, if one is to come: while there is nothing to run.
+    /// Whether more are to come.
+    pub fn pull(&mut self) -> Result<bool, Error> {
+        self.weights.pull_next(&self.spec)
+    }
+
     /// Runs all `rows` in one pass. Leaves on the device the logits of the last id of each that
     /// wants them: [`Decoder::logits`] are those of the latest pass.
     ///

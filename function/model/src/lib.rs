@@ -16,7 +16,8 @@
 //! - `weights`: the stages that are resident, and the iterator that brings the others
 //! - `layer`: one layer, its tensors and its arithmetic
 //! - `rows`: what a pass is to run; `decoder`: token ids to logits; `sequence`: one that has a decoder
-//!   for itself; `footprint`: what a decoder keeps besides the weights
+//!   for itself; `passes`: what of a decoder needs no device to be spoken of; `footprint`: what it
+//!   keeps besides the weights
 
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
@@ -29,6 +30,7 @@ mod footprint;
 mod layer;
 mod llama;
 mod mistral;
+mod passes;
 mod qwen2;
 mod qwen3;
 mod rope;
@@ -43,6 +45,7 @@ pub use error::Error;
 pub use family::SUPPORTED;
 pub use firstlight_device::Draw;
 pub use footprint::Footprint;
+pub use passes::Passes;
 pub use rope::{Rope, Scaling};
 pub use rows::Rows;
 pub use sequence::Sequence;

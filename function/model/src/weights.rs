@@ -115,6 +115,14 @@ where
         Ok(self.norm.as_ref().zip(output.as_ref()).expect("the head brings both"))
     }
 
+    /// Takes the next stage, if one is to come. Whether more are to come.
+    pub(crate) fn pull_next(&mut self, spec: &Spec) -> Result<bool, Error> {
+        if self.awaited.len() > 0 {
+            self.pull(spec)?;
+        }
+        Ok(self.awaited.len() > 0)
+    }
+
     fn pull(&mut self, spec: &Spec) -> Result<(), Error> {
         let part = self.awaited.next().expect("each weight is in one of the stages");
         let mut group = self.next_group(part)?;

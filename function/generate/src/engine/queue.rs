@@ -46,11 +46,14 @@ impl<T> Queue<T> {
         self.waiting.pop_front()
     }
 
-    /// Those whom `stays` is false for leave; how many there were.
-    pub(super) fn keep(&mut self, stays: impl FnMut(&T) -> bool) -> usize {
-        let before = self.len();
-        self.waiting.retain(stays);
-        before - self.len()
+    /// Those for whom `stays` is false leave.
+    pub(super) fn keep(&mut self, stays: impl Fn(&T) -> bool) -> Vec<T> {
+        if self.waiting.iter().all(&stays) {
+            return Vec::new();
+        }
+        let (staying, leaving): (Vec<_>, _) = self.take_all().into_iter().partition(stays);
+        self.waiting = VecDeque::from(staying);
+        leaving
     }
 
     /// All leave.
@@ -104,7 +107,7 @@ mod tests {
                         let leaves = model.get(place).copied();
                         model.retain(|&member| Some(member) != leaves);
                         let left = queue.keep(|&member| Some(member) != leaves);
-                        prop_assert_eq!(left, usize::from(leaves.is_some()));
+                        prop_assert_eq!(left, Vec::from_iter(leaves));
                     }
                 }
                 prop_assert_eq!(queue.len(), model.len());

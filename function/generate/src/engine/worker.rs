@@ -1,0 +1,277 @@
+//! Pass by pass, on the thread that computes.
+//!
+//! While nobody asks anything, the weights are taken as they arrive; whoever asks meanwhile is
+//! computed with those that are there, and waits for the others layer by layer. The pass that loads
+//! takes whole prompts: it waits for the link more than for the processor. Once all weights are
+//! there, the worker sleeps until somebody asks.
+//!
+//! Whatever goes wrong with the model, or with the worker itself, is told to everybody who waits and
+//! to everybody who asks from then on.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, MutexGuard};
+use std::time::Instant;
+
+use firstlight_model::{Passes, Rows};
+
+use super::answer::Answer;
+use super::blocks::Blocks;
+use super::schedule::{Part, Schedule};
+use super::{Phase, Shared, State, Statistics};
+use crate::Error;
+
+/// The end of an engine that computes. Where it is dropped before it ran, all jobs fail.
+pub struct Worker {
+    shared: Arc<Shared>,
+}
+
+impl Worker {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// Answers until the engine is stopped, or until the model or the load fails: everybody who
+    /// waits is told.
+    pub fn run(self, model: impl Passes) -> Result<(), Arc<Error>> {
+        let limits = &self.shared.limits;
+        let blocks = Blocks::new(limits.kv_blocks, limits.block_positions);
+        let schedule = Schedule::new(blocks, limits.max_running);
+        let done = Statistics::default();
+        let mut passes = Running { shared: &self.shared, schedule, model, is_loading: true, done };
+        let ended = catch_unwind(AssertUnwindSafe(|| passes.serve()));
+        let ended = ended.unwrap_or_else(|panic| Err(panicked(&*panic))).map_err(Arc::new);
+        if let Err(error) = &ended {
+            passes.fail(error);
+        }
+        ended
+    }
+
+    /// The model could not even begin to load: everybody is told.
+    pub fn fail(self, error: Error) {
+        self.shared.fail(&Arc::new(error));
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        let is_serving = matches!(self.shared.state().phase, Phase::Serving);
+        self.shared.fail(&Arc::new(if is_serving {
+            Error::EngineGone
+        } else {
+            Error::EngineStopped
+        }));
+    }
+}
+
+impl Shared {
+    /// Everybody who waits is told, and everybody who asks from now on, where nothing else is said
+    /// to them already.
+    fn fail(&self, error: &Arc<Error>) {
+        let waiting = {
+            let mut state = self.state();
+            if matches!(state.phase, Phase::Serving) {
+                state.phase = Phase::Failed(Arc::clone(error));
+            }
+            state.queue.take_all()
+        };
+        waiting.into_iter().for_each(|mut answer| answer.fail(error));
+    }
+
+    /// The answer that waits longest, if it may begin.
+    fn first_if(&self, may_begin: impl FnOnce(usize) -> bool) -> Option<Answer> {
+        let mut state = self.state();
+        let length = state.queue.front()?.ids().len();
+        if may_begin(length) { state.queue.pop() } else { None }
+    }
+}
+
+/// A worker at work.
+struct Running<'a, M> {
+    shared: &'a Shared,
+    schedule: Schedule<Answer>,
+    model: M,
+    /// Not all weights are there.
+    is_loading: bool,
+    /// What was done so far.
+    done: Statistics,
+}
+
+/// What to do next.
+enum Next {
+    Pass,
+    Pull,
+    End,
+}
+
+impl<M: Passes> Running<'_, M> {
+    fn serve(&mut self) -> Result<(), Error> {
+        loop {
+            match self.next() {
+                Next::Pass => self.pass()?,
+                Next::Pull => self.is_loading = self.model.pull().map_err(failed)?,
+                Next::End => return Ok(()),
+            }
+        }
+    }
+
+    /// Sleeps where there is nothing to do.
+    fn next(&mut self) -> Next {
+        loop {
+            self.let_go();
+            self.let_in();
+            let state = self.publish();
+            let is_idle = self.schedule.is_empty();
+            match state.phase {
+                Phase::Stopping { deadline } if is_idle || Instant::now() >= deadline => {
+                    drop(state);
+                    self.fail(&Arc::new(Error::EngineStopped));
+                    return Next::End;
+                }
+                _ if !is_idle => return Next::Pass,
+                _ if !state.queue.is_empty() => {}
+                _ if self.is_loading => return Next::Pull,
+                _ => drop(self.shared.changed.wait(state)),
+            }
+        }
+    }
+
+    /// Those who are not wanted any more go.
+    fn let_go(&mut self) {
+        let running = self.schedule.remove(Answer::is_cancelled);
+        self.done.cancelled += running.len() as u64;
+        // Nothing is dropped with the lock held: what that does is up to the client.
+        let waiting = self.shared.state().cancelled();
+        drop(waiting);
+    }
+
+    /// Those who wait begin, as far as there is room.
+    fn let_in(&mut self) {
+        while let Some(mut answer) = self.shared.first_if(|length| self.schedule.has_room(length)) {
+            answer.begin();
+            let length = answer.ids().len();
+            self.schedule.begin(answer, length);
+        }
+    }
+
+    fn publish(&self) -> MutexGuard<'_, State> {
+        let blocks = self.schedule.blocks();
+        let mut state = self.shared.state();
+        state.statistics = Statistics {
+            running: self.schedule.len(),
+            kv_blocks: blocks.total(),
+            kv_blocks_used: blocks.total() - blocks.free(),
+            preemptions: self.schedule.preemptions(),
+            cancelled: self.done.cancelled + state.cancelled_waiting,
+            ..self.done
+        };
+        state
+    }
+
+    fn pass(&mut self) -> Result<(), Error> {
+        let rows = if self.is_loading { LOAD_ROWS } else { self.shared.limits.step_rows };
+        let parts = self.schedule.plan(rows);
+        let scored = |part: &Part| self.schedule.get(part.sequence).scores(&part.positions);
+        let (scored, others): (Vec<_>, Vec<_>) = parts.into_iter().partition(scored);
+        self.forward(&others)?;
+        scored.iter().try_for_each(|part| self.score(part))?;
+        if self.is_loading {
+            self.is_loading = self.model.pull().map_err(failed)?;
+        }
+        self.done.steps += 1;
+        self.let_finish();
+        Ok(())
+    }
+
+    /// Computes `parts` together, and chooses a token for each that is its sequence's last.
+    fn forward(&mut self, parts: &[Part]) -> Result<(), Error> {
+        if parts.is_empty() {
+            return Ok(());
+        }
+        let rows: Vec<_> = parts.iter().map(|part| rows(&self.schedule, part)).collect();
+        self.model.forward(&rows).map_err(failed)?;
+        let mut logits = self.model.logits().map_err(failed)?;
+        parts.iter().for_each(|part| self.schedule.computed(part));
+        let last = parts.iter().filter(|part| part.is_last);
+        for (part, logits) in last.zip(logits.chunks_exact_mut(self.shared.limits.vocabulary_size))
+        {
+            self.choose(part.sequence, logits);
+        }
+        Ok(())
+    }
+
+    /// Computes `part` alone, with the logits of each of its rows.
+    fn score(&mut self, part: &Part) -> Result<(), Error> {
+        let vocabulary = self.shared.limits.vocabulary_size;
+        for first in part.positions.clone().step_by(SCORED_ROWS) {
+            let end = part.positions.end.min(first + SCORED_ROWS);
+            let is_last = part.is_last && end == part.positions.end;
+            let piece = Part { positions: first..end, is_last, ..*part };
+            let logits = self.model.forward_all(rows(&self.schedule, &piece));
+            let mut logits = logits.map_err(failed)?;
+            self.schedule.computed(&piece);
+            self.schedule.get_mut(piece.sequence).score(first, &logits, vocabulary);
+            if is_last {
+                let rest = logits.len() - vocabulary;
+                self.choose(piece.sequence, &mut logits[rest..]);
+            }
+        }
+        Ok(())
+    }
+
+    fn choose(&mut self, sequence: usize, logits: &mut [f32]) {
+        let answer = self.schedule.get_mut(sequence);
+        let before = answer.ids().len();
+        answer.choose(logits);
+        if before == answer.prompt_tokens() {
+            self.done.prompt_tokens += before as u64;
+        }
+        if answer.ids().len() > before {
+            self.done.generated_tokens += 1;
+            self.schedule.push(sequence);
+        }
+    }
+
+    /// Those whose answers are complete go.
+    fn let_finish(&mut self) {
+        let at_once = self.schedule.len();
+        let ended = self.schedule.remove(Answer::has_ended);
+        self.done.finished += ended.len() as u64;
+        let pace = &mut self.shared.state().pace;
+        ended.iter().for_each(|answer| pace.ended(answer.took_s(), at_once));
+    }
+
+    /// Everybody is told why there will be no more.
+    fn fail(&mut self, error: &Arc<Error>) {
+        self.shared.fail(error);
+        let mut running = self.schedule.remove(|_| true);
+        running.iter_mut().for_each(|answer| answer.fail(error));
+        drop(self.publish());
+    }
+}
+
+fn rows<'a>(schedule: &'a Schedule<Answer>, part: &Part) -> Rows<'a> {
+    Rows {
+        ids: &schedule.get(part.sequence).ids()[part.positions.clone()],
+        first: part.positions.start,
+        blocks: schedule.blocks_of(part.sequence),
+        logits: part.is_last,
+    }
+}
+
+fn failed(error: firstlight_model::Error) -> Error {
+    Error::Model(Box::new(error))
+}
+
+fn panicked(panic: &(dyn Any + Send)) -> Error {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    Error::EnginePanicked { message: text.unwrap_or("it did not say why").to_owned() }
+}
+
+/// Rows of prompts in a pass that waits for weights. What it keeps of a row is one vector of the
+/// residual stream: at a width of 4096 this is 64 MiB.
+const LOAD_ROWS: usize = 4096;
+
+/// Rows whose logits are there at once: 16 MB of them, where a vocabulary has 256,000 tokens.
+const SCORED_ROWS: usize = 16;
