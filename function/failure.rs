@@ -49,6 +49,11 @@ pub(crate) enum Failure {
         needs.bytes()
     )]
     Memory { needs: Needs, free_bytes: u64, place: String },
+    #[error(
+        "keys and values of {positions} positions need {needed_bytes} bytes of memory, {available_bytes} are there for \
+         them\nhint: more memory, or a smaller model; --kv-cache-memory says how much to use"
+    )]
+    KvMemory { positions: usize, needed_bytes: u64, available_bytes: u64 },
     #[error("the thread that opens the GPU could not be started, or it ended early")]
     NoCudaThread,
     #[error("a part of the start ended early: {0}")]

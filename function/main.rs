@@ -7,6 +7,7 @@
 //! - [`start`]: everything that a cold start does at once: store, heads, small files, tokenizer, plan, load
 //! - [`run`], [`inspect`], [`demo`]: the commands
 //! - [`prompt`], [`progress`], [`report`], [`log`]: what comes in from and goes out to whoever called
+//! - [`engine`]: what answers many at once may use of this machine, and the model that it drives
 //! - [`memory`]: what a model needs, and what this process may use
 //! - [`failure`]: why a command ended otherwise
 
@@ -15,6 +16,8 @@
 mod args;
 #[cfg(feature = "demo")]
 mod demo;
+#[expect(dead_code, reason = "for the command that serves")]
+mod engine;
 mod failure;
 mod inspect;
 mod log;

@@ -53,6 +53,13 @@ pub(crate) trait Processor {
     /// A tensor of this machine's memory as one of the processor's.
     fn tensor(&self, tensor: Tensor) -> Result<TensorOf<Self>, Failure>;
 
+    /// What keys and values may have of the memory beside weights of `weight_bytes`, whose load has begun; nothing
+    /// where that cannot be known.
+    fn kv_memory(&self, weight_bytes: u64) -> Result<Option<u64>, Failure>;
+
+    /// Bytes of a number among keys and values.
+    fn kv_number_bytes(&self) -> u64;
+
     /// Has `work` done with the operations at hand.
     fn compute<R>(self, work: impl FnOnce(Self::Device) -> R) -> R;
 }
@@ -107,6 +114,17 @@ impl Processor for Cpu {
         Ok(tensor)
     }
 
+    /// Half of what the weights leave. It is taken page by page as the cache fills; the rest is for what requests and
+    /// answers need, and for the pages of a model that is mapped.
+    fn kv_memory(&self, weight_bytes: u64) -> Result<Option<u64>, Failure> {
+        let available = memory::available_bytes();
+        Ok(available.map(|bytes| bytes.saturating_sub(weight_bytes) / 2))
+    }
+
+    fn kv_number_bytes(&self) -> u64 {
+        F32_BYTES
+    }
+
     fn compute<R>(self, work: impl FnOnce(device::Cpu) -> R) -> R {
         Arc::new(Team::new(self.threads)).enter(|| work(self.device))
     }
@@ -152,6 +170,16 @@ impl Processor for Gpu {
 
     fn tensor(&self, tensor: Tensor) -> Result<TensorOf<Self>, Failure> {
         Ok(self.device.upload(&tensor)?)
+    }
+
+    /// Most of what is free beside the arena of the weights, which is there by now; the rest is for the intermediate
+    /// results of a pass.
+    fn kv_memory(&self, _weight_bytes: u64) -> Result<Option<u64>, Failure> {
+        Ok(Some(self.device.context().free_bytes()? / 100 * KV_PERCENT))
+    }
+
+    fn kv_number_bytes(&self) -> u64 {
+        self.device.cache().bytes() as u64
     }
 
     fn compute<R>(self, work: impl FnOnce(Cuda) -> R) -> R {
@@ -304,6 +332,10 @@ fn open(ordinal: usize, limits: RingLimits, timeline: &Timeline) -> Result<Gpu, 
     pinning.end();
     Ok(Gpu { device, ring: Arc::new(ring) })
 }
+
+/// Of the free memory of a GPU, for keys and values: of 6 GB 0.9 are left, and a pass takes 0.3 where 512 rows are 30,000
+/// floats wide in all, and the logits of 64 rows 150,000.
+const KV_PERCENT: u64 = 85;
 
 /// One is filled while another is copied, and as many again so that neither waits for the other.
 const SLOTS_MIN: u64 = 4;

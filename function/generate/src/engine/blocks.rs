@@ -83,7 +83,9 @@ mod tests {
                 prop_assert_eq!(held.len() + blocks.free(), total);
                 prop_assert!(held.iter().all(|&block| (block as usize) < total));
             }
-            holders.iter_mut().for_each(|held| blocks.give_back(held));
+            for held in &mut holders {
+                blocks.give_back(held);
+            }
             prop_assert_eq!(blocks.free(), total);
         }
     }

@@ -4,8 +4,8 @@
 //! yet are its rows to come: many for a prompt, one for an answer that goes on. A pass takes
 //!
 //! 1. the row of every sequence that has just one, so that no answer waits for a prompt;
-//! 2. of the others, the oldest first, as many rows as a pass may have besides: so no prompt waits
-//!    for an answer either, and the oldest is the first to be done.
+//! 2. of the others, the oldest first, as many rows as a pass has left, one at least: so no prompt
+//!    waits for an answer either, and the oldest is the first to be done.
 //!
 //! **Blocks are taken as a sequence grows**, not reserved for the longest answer at the beginning:
 //! most clients do not say how long an answer may be, and one that may fill the context would have a
@@ -93,15 +93,16 @@ impl<T> Schedule<T> {
         self.holders += 1;
     }
 
-    /// What the next pass computes, with `prompt_rows` rows besides those of answers that go on.
+    /// What the next pass computes: `max_rows` rows at most, where not more answers than that go on.
     /// Not empty, where there is a sequence.
-    pub(super) fn plan(&mut self, prompt_rows: usize) -> Vec<Part> {
+    pub(super) fn plan(&mut self, max_rows: usize) -> Vec<Part> {
         self.grow();
         self.resume();
-        let mut left = prompt_rows.max(1);
-        let holders = self.sequences[..self.holders].iter().enumerate();
-        let parts = holders.map(|(place, sequence)| {
-            let to_come = sequence.length - sequence.computed;
+        let holders = &self.sequences[..self.holders];
+        let answers = holders.iter().filter(|sequence| sequence.to_come() == 1).count();
+        let mut left = max_rows.saturating_sub(answers).max(1);
+        let parts = holders.iter().enumerate().map(|(place, sequence)| {
+            let to_come = sequence.to_come();
             let rows = if to_come == 1 { 1 } else { to_come.min(left) };
             left -= if to_come == 1 { 0 } else { rows };
             let end = sequence.computed + rows;
@@ -187,6 +188,13 @@ impl<T> Schedule<T> {
     /// sequence always fits.
     fn fits(&self, length: usize) -> bool {
         self.holders == 0 || self.blocks.holding(length) + self.holders <= self.blocks.free()
+    }
+}
+
+impl<T> Sequence<T> {
+    /// Tokens that are not in the cache.
+    fn to_come(&self) -> usize {
+        self.length - self.computed
     }
 }
 

@@ -50,7 +50,7 @@ impl Model {
     }
 
     fn begin(&mut self) -> Result<(), firstlight_model::Error> {
-        while self.pull()? {}
+        while self.pull()? {} // all of them, before the first row
         self.passes += 1;
         assert!(self.behaviour.panics_in_pass != Some(self.passes), "as it was told");
         if self.behaviour.fails_in_pass == Some(self.passes) {
@@ -122,7 +122,7 @@ impl Served {
     }
 
     fn end(self) -> Result<(), Arc<Error>> {
-        self.engine.stop(Duration::from_secs(60));
+        self.engine.stop(Duration::from_mins(1));
         self.worker.join().expect("it catches its panics")
     }
 }
@@ -159,7 +159,7 @@ struct Told {
 fn told(events: &Receiver<Event>) -> Told {
     let mut told = Told::default();
     loop {
-        match events.recv_timeout(Duration::from_secs(60)) {
+        match events.recv_timeout(Duration::from_mins(1)) {
             Ok(Event::Started) => {}
             Ok(Event::Prompt(logprobs)) => told.prompt = logprobs,
             Ok(Event::Token(token)) => {
@@ -257,7 +257,9 @@ proptest! {
             events
         });
         let clients: Vec<_> = clients.collect();
-        clients.iter().for_each(|events| assert!(told(events).error.is_none()));
+        for events in &clients {
+            prop_assert!(told(events).error.is_none());
+        }
         let engine = served.engine.clone();
         served.end().unwrap();
         let Statistics { waiting, running, kv_blocks_used, finished, cancelled, .. } = engine.statistics();
@@ -376,7 +378,7 @@ fn an_engine_that_stops_finishes_what_it_took_within_its_time() {
     let served = Served::new(limits(), Behaviour::default());
     let (first, events) = job(&[5], 20, 0);
     served.engine.submit(first).unwrap();
-    served.engine.stop(Duration::from_secs(60));
+    served.engine.stop(Duration::from_mins(1));
     assert!(matches!(served.engine.submit(job(&[5], 1, 0).0), Err(Refusal::Stopping)));
     assert!(told(&events).finish.is_some());
     served.end().unwrap();

@@ -75,7 +75,9 @@ impl Shared {
             }
             state.queue.take_all()
         };
-        waiting.into_iter().for_each(|mut answer| answer.fail(error));
+        for mut answer in waiting {
+            answer.fail(error);
+        }
     }
 
     /// The answer that waits longest, if it may begin.
@@ -191,7 +193,9 @@ impl<M: Passes> Running<'_, M> {
         let rows: Vec<_> = parts.iter().map(|part| rows(&self.schedule, part)).collect();
         self.model.forward(&rows).map_err(failed)?;
         let mut logits = self.model.logits().map_err(failed)?;
-        parts.iter().for_each(|part| self.schedule.computed(part));
+        for part in parts {
+            self.schedule.computed(part);
+        }
         let last = parts.iter().filter(|part| part.is_last);
         for (part, logits) in last.zip(logits.chunks_exact_mut(self.shared.limits.vocabulary_size))
         {
@@ -238,14 +242,17 @@ impl<M: Passes> Running<'_, M> {
         let ended = self.schedule.remove(Answer::has_ended);
         self.done.finished += ended.len() as u64;
         let pace = &mut self.shared.state().pace;
-        ended.iter().for_each(|answer| pace.ended(answer.took_s(), at_once));
+        for answer in &ended {
+            pace.ended(answer.took_s(), at_once);
+        }
     }
 
     /// Everybody is told why there will be no more.
     fn fail(&mut self, error: &Arc<Error>) {
         self.shared.fail(error);
-        let mut running = self.schedule.remove(|_| true);
-        running.iter_mut().for_each(|answer| answer.fail(error));
+        for mut answer in self.schedule.remove(|_| true) {
+            answer.fail(error);
+        }
         drop(self.publish());
     }
 }

@@ -1,0 +1,150 @@
+//! What answers many at once: how much of this machine it may use, and the model that it drives.
+//!
+//! Keys and values are kept for as many positions as there is memory for, and no more than all answers at once could
+//! fill. What that comes to is told to the timeline.
+
+use firstlight_device::{Device, KV_BLOCK};
+use firstlight_generate::engine::Limits;
+use firstlight_load::{Computing, Layer};
+use firstlight_model::{
+    DEFAULT_CHUNK_ROWS, Decoder, Draw, Error as ModelError, Group, Passes, Rows, Settings, Spec,
+};
+use firstlight_timeline::Timeline;
+
+use crate::args::EngineArgs;
+use crate::failure::Failure;
+use crate::processor::Processor;
+use crate::start::{Begun, Known};
+
+/// What an engine may use of `processor`, on which the load of the weights has begun.
+pub(crate) fn limits<P: Processor>(
+    processor: &P,
+    args: &EngineArgs,
+    known: &Known,
+    timeline: &Timeline,
+) -> Result<Limits, Failure> {
+    let spec = &known.spec;
+    let asked = args.max_model_len.map_or(usize::MAX, |tokens| tokens.get() as usize);
+    let context_length = spec.max_position_embeddings.min(asked);
+    let max_running = usize::from(args.max_num_seqs.get());
+    let useful_blocks = context_length.div_ceil(KV_BLOCK).saturating_mul(max_running);
+    let available_bytes = match args.kv_cache_memory {
+        Some(size) => Some(size.bytes),
+        None => processor.kv_memory(known.checkpoint.manifest.weight_bytes())?,
+    };
+    let kv_blocks = blocks(available_bytes, block_bytes(spec, processor.kv_number_bytes()), useful_blocks)?;
+    timeline.describe("kv_cache_tokens", (kv_blocks * KV_BLOCK).to_string());
+    if kv_blocks * KV_BLOCK < context_length {
+        tracing::warn!(
+            "the memory holds keys and values of {} tokens; the context of {context_length} cannot be filled",
+            kv_blocks * KV_BLOCK
+        );
+    }
+    Ok(Limits {
+        context_length,
+        vocabulary_size: spec.vocab_size,
+        kv_blocks,
+        block_positions: KV_BLOCK,
+        max_running,
+        max_waiting: args.max_waiting.get() as usize,
+        step_rows: args.max_num_batched_tokens.get() as usize,
+    })
+}
+
+/// How many of the useful blocks there is memory for.
+fn blocks(available_bytes: Option<u64>, block_bytes: u64, useful: usize) -> Result<usize, Failure> {
+    let Some(available_bytes) = available_bytes else { return Ok(useful) };
+    let blocks = usize::try_from(available_bytes / block_bytes).unwrap_or(usize::MAX);
+    if blocks == 0 {
+        let (positions, needed_bytes) = (KV_BLOCK, block_bytes);
+        return Err(Failure::KvMemory { positions, needed_bytes, available_bytes });
+    }
+    Ok(blocks.min(useful).min(MAX_BLOCKS))
+}
+
+/// Keys and values of a block's positions in all layers.
+fn block_bytes(spec: &Spec, number_bytes: u64) -> u64 {
+    let numbers = 2 * KV_BLOCK * spec.kv_heads * spec.head_dim * spec.layers;
+    numbers as u64 * number_bytes
+}
+
+/// The model that an engine drives, whose weights are on their way.
+pub(crate) fn model<D: Device>(
+    device: D,
+    spec: Spec,
+    begun: Begun<D::Tensor>,
+    limits: &Limits,
+) -> Result<impl Passes + use<D>, Failure> {
+    let settings = Settings {
+        order: begun.order,
+        blocks: limits.kv_blocks,
+        chunk_rows: DEFAULT_CHUNK_ROWS,
+        logits_rows: limits.max_running,
+    };
+    let computing = begun.layers.computing();
+    let groups = begun.layers.map(|layer| layer.map(group));
+    let decoder = Decoder::new(device, spec, settings, groups)?;
+    Ok(Watched { decoder, computing })
+}
+
+fn group<T>(layer: Layer<T>) -> Group<T> {
+    Group { stage: layer.stage, tensors: layer.tensors }
+}
+
+/// A model whose clock is told when the arithmetic of the latest layer has ended.
+struct Watched<M> {
+    decoder: M,
+    computing: Computing,
+}
+
+impl<M: Passes> Passes for Watched<M> {
+    fn pull(&mut self) -> Result<bool, ModelError> {
+        let more = self.decoder.pull();
+        self.computing.end();
+        more
+    }
+
+    fn forward(&mut self, rows: &[Rows<'_>]) -> Result<(), ModelError> {
+        self.decoder.forward(rows)
+    }
+
+    fn logits(&mut self) -> Result<Vec<f32>, ModelError> {
+        let logits = self.decoder.logits();
+        self.computing.end();
+        logits
+    }
+
+    fn draw(&mut self, draws: &[Option<Draw>]) -> Result<Vec<Option<u32>>, ModelError> {
+        let drawn = self.decoder.draw(draws);
+        self.computing.end();
+        drawn
+    }
+
+    fn forward_all(&mut self, rows: Rows<'_>) -> Result<Vec<f32>, ModelError> {
+        let logits = self.decoder.forward_all(rows);
+        self.computing.end();
+        logits
+    }
+}
+
+/// They are numbered by 32 bits.
+const MAX_BLOCKS: usize = u32::MAX as usize;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_are_those_that_there_is_memory_for_and_that_are_of_use() {
+        let blocks =
+            |available: Option<u64>| blocks(available, 100, 8).map_err(|error| error.to_string());
+        assert_eq!(blocks(Some(799)), Ok(7));
+        assert_eq!(blocks(Some(9999)), Ok(8));
+        assert_eq!(blocks(None), Ok(8));
+        let refusal = blocks(Some(99)).unwrap_err();
+        assert!(
+            refusal.starts_with("keys and values of 64 positions need 100 bytes of memory, 99 are"),
+            "{refusal}"
+        );
+    }
+}
