@@ -61,9 +61,14 @@ impl Model {
         &self,
         positions: usize,
     ) -> Decoder<Cpu, impl Iterator<Item = Result<Group<Tensor>, Infallible>>> {
-        let groups = self.groups.clone().into_iter().map(Ok);
+        let groups = self.groups();
         let settings = settings(StageOrder::EmbeddingFirst, positions);
         Decoder::new(Cpu::new(), self.spec.clone(), settings, groups).expect("there is memory")
+    }
+
+    /// Its stages, all of which are there.
+    pub(crate) fn groups(&self) -> impl Iterator<Item = Result<Group<Tensor>, Infallible>> + use<> {
+        self.groups.clone().into_iter().map(Ok)
     }
 
     /// Bytes of all weights, each of which a token reads: the table is the output matrix as well.
