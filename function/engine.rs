@@ -32,7 +32,8 @@ pub(crate) fn limits<P: Processor>(
         Some(size) => Some(size.bytes),
         None => processor.kv_memory(known.checkpoint.manifest.weight_bytes())?,
     };
-    let kv_blocks = blocks(available_bytes, block_bytes(spec, processor.kv_number_bytes()), useful_blocks)?;
+    let kv_blocks =
+        blocks(available_bytes, block_bytes(spec, processor.kv_number_bytes()), useful_blocks)?;
     timeline.describe("kv_cache_tokens", (kv_blocks * KV_BLOCK).to_string());
     if kv_blocks * KV_BLOCK < context_length {
         tracing::warn!(

@@ -4,6 +4,8 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
+use firstlight_model::Draw;
+
 use super::job::{Event, Job, Token, Usage};
 use crate::{Error, Generation, Logprobs, Result, Step};
 
@@ -57,8 +59,8 @@ impl Answer {
 
     /// Whether the logits of all rows at these positions are wanted.
     pub(super) fn scores(&self, positions: &Range<usize>) -> bool {
-        let is_told = self.prompt_logprobs.len() >= self.prompt_tokens();
-        self.job.prompt_logprobs.is_some() && !is_told && positions.start < self.prompt_tokens()
+        let is_told = self.generation.generated_tokens() > 0;
+        self.job.prompt_logprobs.is_some() && !is_told && !positions.is_empty()
     }
 
     /// How likely the prompt's tokens are, by the logits of its tokens from `first` on, a row of
@@ -76,16 +78,23 @@ impl Answer {
         }
     }
 
-    /// Chooses the next token by the logits that follow the last one, and tells it.
+    /// How a device may choose the next token, where it may: then [`accept`](Self::accept) or
+    /// [`choose`](Self::choose) comes next.
+    pub(super) fn draw(&mut self) -> Option<Draw> {
+        let is_plain = self.job.bias.is_empty() && self.job.logprobs.is_none();
+        if is_plain { self.generation.draw() } else { None }
+    }
+
+    /// Goes on with the token that the device has drawn.
+    pub(super) fn accept(&mut self, token: u32) {
+        let step = self.generation.accept(token);
+        self.go_on(step.map(|step| (step, None)));
+    }
+
+    /// Chooses the next token by the logits that follow the last one.
     pub(super) fn choose(&mut self, logits: &mut [f32]) {
-        if self.generation.generated_tokens() == 0 && self.job.prompt_logprobs.is_some() {
-            let logprobs = self.prompt_logprobs.clone();
-            self.tell(Event::Prompt(logprobs));
-        }
-        match self.step(logits) {
-            Ok((step, logprobs)) => self.go_on(step, logprobs),
-            Err(error) => self.fail(&Arc::new(error)),
-        }
+        let step = self.step(logits);
+        self.go_on(step);
     }
 
     fn step(&mut self, logits: &mut [f32]) -> Result<(Step, Option<Logprobs>)> {
@@ -105,8 +114,16 @@ impl Answer {
         Ok((step, Some(logprobs)))
     }
 
-    fn go_on(&mut self, step: Step, logprobs: Option<Logprobs>) {
-        let Step { token: id, text, finish } = step;
+    /// Tells what a step led to.
+    fn go_on(&mut self, step: Result<(Step, Option<Logprobs>)>) {
+        let (Step { token: id, text, finish }, logprobs) = match step {
+            Ok(step) => step,
+            Err(error) => return self.fail(&Arc::new(error)),
+        };
+        if self.generation.generated_tokens() == 1 && self.job.prompt_logprobs.is_some() {
+            let logprobs = std::mem::take(&mut self.prompt_logprobs);
+            self.tell(Event::Prompt(logprobs));
+        }
         self.ids.push(id);
         self.tell(Event::Token(Token { id, text, logprobs }));
         if let Some(finish) = finish {

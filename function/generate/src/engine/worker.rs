@@ -192,14 +192,34 @@ impl<M: Passes> Running<'_, M> {
         }
         let rows: Vec<_> = parts.iter().map(|part| rows(&self.schedule, part)).collect();
         self.model.forward(&rows).map_err(failed)?;
-        let mut logits = self.model.logits().map_err(failed)?;
         for part in parts {
             self.schedule.computed(part);
         }
-        let last = parts.iter().filter(|part| part.is_last);
-        for (part, logits) in last.zip(logits.chunks_exact_mut(self.shared.limits.vocabulary_size))
-        {
-            self.choose(part.sequence, logits);
+        let last = parts.iter().filter(|part| part.is_last).map(|part| part.sequence);
+        self.choose_all(&last.collect::<Vec<_>>())
+    }
+
+    /// Chooses a token for each of these sequences, whose logits are those of the pass: on the
+    /// device, where it can.
+    fn choose_all(&mut self, sequences: &[usize]) -> Result<(), Error> {
+        if sequences.is_empty() {
+            return Ok(());
+        }
+        let draw = |&sequence: &usize| self.schedule.get_mut(sequence).draw();
+        let draws: Vec<_> = sequences.iter().map(draw).collect();
+        let drawn = self.model.draw(&draws).map_err(failed)?;
+        let are_drawn = drawn.iter().all(Option::is_some);
+        let mut logits =
+            if are_drawn { Vec::new() } else { self.model.logits().map_err(failed)? };
+        let mut rows = logits.chunks_exact_mut(self.shared.limits.vocabulary_size);
+        for (&sequence, drawn) in sequences.iter().zip(drawn) {
+            match (rows.next(), drawn) {
+                (_, Some(token)) => self.choose(sequence, |answer| answer.accept(token)),
+                (logits, None) => {
+                    let logits = logits.expect("where a row was not drawn, all were read");
+                    self.choose(sequence, |answer| answer.choose(logits));
+                }
+            }
         }
         Ok(())
     }
@@ -217,16 +237,17 @@ impl<M: Passes> Running<'_, M> {
             self.schedule.get_mut(piece.sequence).score(first, &logits, vocabulary);
             if is_last {
                 let rest = logits.len() - vocabulary;
-                self.choose(piece.sequence, &mut logits[rest..]);
+                self.choose(piece.sequence, |answer| answer.choose(&mut logits[rest..]));
             }
         }
         Ok(())
     }
 
-    fn choose(&mut self, sequence: usize, logits: &mut [f32]) {
+    /// Has an answer choose its next token.
+    fn choose(&mut self, sequence: usize, choose: impl FnOnce(&mut Answer)) {
         let answer = self.schedule.get_mut(sequence);
         let before = answer.ids().len();
-        answer.choose(logits);
+        choose(answer);
         if before == answer.prompt_tokens() {
             self.done.prompt_tokens += before as u64;
         }
