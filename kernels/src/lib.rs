@@ -23,6 +23,7 @@
 //!   `form`
 //! - [`attention`](mod@attention): over the keys and values that [`kv`] lays out
 //! - [`norm`], [`mod@rope`], [`elementwise`], [`mod@softmax`]: the rest of a decoder
+//! - [`mod@layer_norm`], [`mod@gelu`]: what an encoder has in place of some of them
 //! - `threads`: the [`Team`] that an operation spreads itself over, and when
 //! - [`limits`]: what the machine can do at most, for the benches
 //! - [`cuda`]: the kernels for GPUs, as machine code, and how they are launched
@@ -39,8 +40,10 @@ pub mod attention;
 pub mod cuda;
 pub mod elements;
 pub mod elementwise;
+pub mod gelu;
 pub mod isa;
 pub mod kv;
+pub mod layer_norm;
 #[doc(hidden)]
 pub mod limits;
 pub mod linear;
@@ -58,8 +61,10 @@ mod tile;
 pub use attention::{Attend, attention};
 pub use elements::{Elements, Matrix};
 pub use elementwise::{add, silu_mul, widen};
+pub use gelu::{Gelu, gelu};
 pub use isa::Isa;
 pub use kv::{KV_BLOCK, KvLayout, KvView, Span};
+pub use layer_norm::layer_norm;
 pub use linear::{Product, gated, linear, linear_add, linear_all};
 pub use norm::{rms_norm, rms_norm_in_place};
 pub use rope::{rope, turns};

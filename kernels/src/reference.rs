@@ -2,7 +2,7 @@
 
 pub mod check;
 
-use crate::{Attend, Elements, Matrix};
+use crate::{Attend, Elements, Gelu, Matrix};
 
 /// `x weight^T + bias`.
 #[must_use]
@@ -31,6 +31,56 @@ pub fn rms_norm(x: &[f32], weight: Elements<'_>, eps: f32) -> Vec<f64> {
         out.extend(run.iter().zip(&weights).map(|(&x, weight)| f64::from(x) * factor * weight));
     }
     out
+}
+
+/// `(x - mean(x)) / sqrt(variance(x) + eps) * weight + bias`.
+#[must_use]
+pub fn layer_norm(x: &[f32], weight: Elements<'_>, bias: Elements<'_>, eps: f32) -> Vec<f64> {
+    let (weights, biases) = (widen(weight), widen(bias));
+    let mut out = Vec::with_capacity(x.len());
+    for row in x.chunks_exact(weights.len()) {
+        let row: Vec<_> = row.iter().map(|&x| f64::from(x)).collect();
+        let mean = row.iter().sum::<f64>() / row.len() as f64;
+        let variance = row.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / row.len() as f64;
+        let factor = 1.0 / (variance + f64::from(eps)).sqrt();
+        let normal = row.iter().map(|x| (x - mean) * factor);
+        out.extend(normal.zip(&weights).zip(&biases).map(|((x, weight), bias)| x * weight + bias));
+    }
+    out
+}
+
+/// `x / 2 (1 + erf(x / sqrt(2)))`, or with the hyperbolic tangent in its place.
+#[must_use]
+pub fn gelu(x: &[f32], form: Gelu) -> Vec<f64> {
+    let exact = |x: f64| 0.5 * x * erfc(-x / 2.0_f64.sqrt());
+    let by_tanh = |x: f64| {
+        let inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x.powi(3));
+        0.5 * x * (1.0 + inner.tanh())
+    };
+    let gelu = |&x: &f32| match form {
+        Gelu::Exact => exact(f64::from(x)),
+        Gelu::Tanh => by_tanh(f64::from(x)),
+    };
+    x.iter().map(gelu).collect()
+}
+
+/// The complementary error function: by its series near zero, by its continued fraction further out
+/// (Abramowitz and Stegun, 1964, 7.1.6 and 7.1.14).
+fn erfc(x: f64) -> f64 {
+    let scale = 2.0 / std::f64::consts::PI.sqrt() * (-x * x).exp();
+    if x < -3.0 {
+        return 2.0 - erfc(-x);
+    }
+    if x > 3.0 {
+        let fraction = (1..200).rev().fold(x, |inner, k| x + f64::from(k) / 2.0 / inner);
+        return scale / 2.0 / fraction;
+    }
+    let (mut term, mut sum) = (x, x);
+    for k in 1..100 {
+        term *= 2.0 * x * x / f64::from(2 * k + 1);
+        sum += term;
+    }
+    1.0 - scale * sum
 }
 
 /// Rotation by angles that are rounded to f32.
