@@ -8,6 +8,13 @@ __device__ __forceinline__ u64 first_element() {
 
 __device__ __forceinline__ u64 elements_of_grid() { return u64(gridDim.x) * blockDim.x; }
 
+// x += y
+KERNEL(add)(float *x, const float *y, u64 count) {
+    for (u64 i = first_element(); i < count; i += elements_of_grid()) {
+        x[i] += y[i];
+    }
+}
+
 template <class T>
 __device__ __forceinline__ void round_all(const float *x, T *out, u64 count) {
     for (u64 i = first_element(); i < count; i += elements_of_grid()) {

@@ -13,15 +13,10 @@
 // kernels/src/cuda/linear.rs says which one is taken.
 //
 // `inputs` is a multiple of 8 and everything 16-byte aligned; gemm_plain.cu takes the rest.
-#include "prelude.cuh"
+#include "then.cuh"
 
 // Threads of a block.
 const u32 GEMM_THREADS = 128;
-
-// What becomes of a sum: see `put`.
-const u32 GEMM_SETS = 0;
-const u32 GEMM_ADDS = 1;
-const u32 GEMM_GATES = 2;
 
 // A tile of `M` rows and `N` outputs in steps of `K` columns, `STAGES` of them in shared memory.
 template <u32 M_, u32 N_, u32 K_, u32 WARPS_M_, u32 WARPS_N_, u32 WARPS_K_, u32 STAGES_>
@@ -173,8 +168,7 @@ __device__ __forceinline__ void read_old(const float *out, u64 at, u32 count,
     }
 }
 
-// Adds the parts of a sum up, then replaces what was in `out`, adds to it, or multiplies the silu
-// of it.
+// Adds the parts of a sum up, then puts what becomes of it in the place of what was in `out`.
 template <class TILE, class T>
 __device__ __forceinline__ void put(const float *sums, const float (&bias)[WRITTEN],
                                     const float (&old)[WRITTEN], u64 at, u32 count,
@@ -187,7 +181,7 @@ __device__ __forceinline__ void put(const float *sums, const float (&bias)[WRITT
             for (u32 part = 0; part < TILE::WARPS_K; part++) {
                 sum += sums[part * Sums<TILE>::PART + i];
             }
-            sum = to.then == GEMM_GATES ? silu(old[i]) * sum : old[i] + sum;
+            sum = finished(to.then, old[i], sum);
             to.out[at + i] = sum;
             if (to.rounded) {
                 to.rounded[at + i] = round_as(T{}, sum);
@@ -216,7 +210,7 @@ __device__ __forceinline__ void write(const float *sums, const Operands<T> &of,
         for (u32 i = 0; i < WRITES; i++) {
             const u32 row = of.first_row + first + i * rows_at_a_time;
             counts[i] = first + i * rows_at_a_time < TILE::M && row < of.rows ? count : 0;
-            if (to.then != GEMM_SETS) {
+            if (looks_back(to.then)) {
                 read_old(to.out, u64(row) * of.outputs + output, counts[i], old[i]);
             }
         }

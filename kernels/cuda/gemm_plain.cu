@@ -5,7 +5,7 @@
 // A block computes 64 rows of 64 outputs in steps of 16 columns, each step's piece of x and weight
 // transposed in shared memory; a thread has 4 x 4 sums. Limit: the multiply-adds of the plain
 // units, a half of which it may reach.
-#include "prelude.cuh"
+#include "then.cuh"
 
 const u32 PLAIN_TILE = 64;
 const u32 PLAIN_STEP = 16;
@@ -33,7 +33,6 @@ __device__ __forceinline__ void transpose(const T *matrix, u32 first, u32 rows, 
     }
 }
 
-// What is in `out` is replaced (`then` 0), added to (1), or its silu is multiplied (2).
 template <class T>
 __device__ __forceinline__ void gemm_plain(const float *x, const T *weight, const T *bias,
                                            float *out, u32 rows, u32 outputs, u32 inputs, u32 then,
@@ -69,7 +68,7 @@ __device__ __forceinline__ void gemm_plain(const float *x, const T *weight, cons
             float *const to = out + u64(row) * outputs + output;
             const float sum = scratch[i / PLAIN_TILE * PLAIN_STRIDE + i % PLAIN_TILE] +
                               (bias ? widen(bias[output]) : 0.0f);
-            *to = then == 0 ? sum : then == 1 ? *to + sum : silu(*to) * sum;
+            *to = finished(then, looks_back(then) ? *to : 0.0f, sum);
         }
     }
 }

@@ -9,7 +9,7 @@
 //
 // Rows of x and of weights are read by 16 bytes where `inputs` is a multiple of 8, which wants both
 // 16-byte aligned; otherwise a number at a time.
-#include "prelude.cuh"
+#include "then.cuh"
 
 // Rows of weights of a warp: with one, x would take twice the bandwidth of the first-level cache
 // that the weights take.
@@ -151,11 +151,10 @@ __device__ __forceinline__ const T *row_of(const T *weight, u32 inputs, u32 row,
     return weight + u64(least(row, outputs - 1)) * inputs;
 }
 
-// Up to three products of the same x, as if their weights lay one behind the other; what is in
-// `out` is replaced, or added to where `adds` is not 0.
+// Up to three products of the same x, as if their weights lay one behind the other.
 template <u32 M, u32 AHEAD, class T>
 __device__ __forceinline__ void gemv(const float *x, const Products<T> &products, u32 inputs,
-                                     u32 rows, u32 adds, float *scratch) {
+                                     u32 rows, u32 then, float *scratch) {
     u32 group = blockIdx.x * blockDim.z + threadIdx.z;
     Product<T> product = products.first;
     if (group >= divided_up(product.outputs, GEMV_OUTPUTS)) {
@@ -184,7 +183,7 @@ __device__ __forceinline__ void gemv(const float *x, const Products<T> &products
         row < rows) {
         float *const out = product.out + u64(row) * product.outputs + output;
         sum += product.bias ? widen(product.bias[output]) : 0.0f;
-        *out = adds ? *out + sum : sum;
+        *out = finished(then, looks_back(then) ? *out : 0.0f, sum);
     }
 }
 
@@ -218,34 +217,34 @@ __device__ __forceinline__ void gemv_gated(const float *x, const Product<T> &gat
     }
 }
 
-KERNEL(gemv_f32)(const float *x, Products<float> products, u32 inputs, u32 rows, u32 adds) {
+KERNEL(gemv_f32)(const float *x, Products<float> products, u32 inputs, u32 rows, u32 then) {
     __shared__ float scratch[GEMV_WARPS * GEMV_OUTPUTS];
-    gemv<1, 2>(x, products, inputs, rows, adds, scratch);
+    gemv<1, 2>(x, products, inputs, rows, then, scratch);
 }
 
-KERNEL(gemv_bf16)(const float *x, Products<bf16> products, u32 inputs, u32 rows, u32 adds) {
+KERNEL(gemv_bf16)(const float *x, Products<bf16> products, u32 inputs, u32 rows, u32 then) {
     __shared__ float scratch[GEMV_WARPS * GEMV_OUTPUTS];
-    gemv<1, 3>(x, products, inputs, rows, adds, scratch);
+    gemv<1, 3>(x, products, inputs, rows, then, scratch);
 }
 
-KERNEL(gemv_f16)(const float *x, Products<f16> products, u32 inputs, u32 rows, u32 adds) {
+KERNEL(gemv_f16)(const float *x, Products<f16> products, u32 inputs, u32 rows, u32 then) {
     __shared__ float scratch[GEMV_WARPS * GEMV_OUTPUTS];
-    gemv<1, 3>(x, products, inputs, rows, adds, scratch);
+    gemv<1, 3>(x, products, inputs, rows, then, scratch);
 }
 
-KERNEL(gemv_rows_f32)(const float *x, Products<float> products, u32 inputs, u32 rows, u32 adds) {
+KERNEL(gemv_rows_f32)(const float *x, Products<float> products, u32 inputs, u32 rows, u32 then) {
     __shared__ float scratch[GEMV_WARPS * GEMV_OUTPUTS * GEMV_ROWS];
-    gemv<GEMV_ROWS, 1>(x, products, inputs, rows, adds, scratch);
+    gemv<GEMV_ROWS, 1>(x, products, inputs, rows, then, scratch);
 }
 
-KERNEL(gemv_rows_bf16)(const float *x, Products<bf16> products, u32 inputs, u32 rows, u32 adds) {
+KERNEL(gemv_rows_bf16)(const float *x, Products<bf16> products, u32 inputs, u32 rows, u32 then) {
     __shared__ float scratch[GEMV_WARPS * GEMV_OUTPUTS * GEMV_ROWS];
-    gemv<GEMV_ROWS, 2>(x, products, inputs, rows, adds, scratch);
+    gemv<GEMV_ROWS, 2>(x, products, inputs, rows, then, scratch);
 }
 
-KERNEL(gemv_rows_f16)(const float *x, Products<f16> products, u32 inputs, u32 rows, u32 adds) {
+KERNEL(gemv_rows_f16)(const float *x, Products<f16> products, u32 inputs, u32 rows, u32 then) {
     __shared__ float scratch[GEMV_WARPS * GEMV_OUTPUTS * GEMV_ROWS];
-    gemv<GEMV_ROWS, 2>(x, products, inputs, rows, adds, scratch);
+    gemv<GEMV_ROWS, 2>(x, products, inputs, rows, then, scratch);
 }
 
 KERNEL(gemv_gated_f32)(const float *x, Product<float> gate, Product<float> up, u32 inputs,

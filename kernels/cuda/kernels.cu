@@ -7,6 +7,7 @@
 #include "gemm.cu"
 #include "gemm_plain.cu"
 #include "gemv.cu"
+#include "layer_norm.cu"
 #include "norm.cu"
 #include "rope.cu"
 #include "sampling.cu"

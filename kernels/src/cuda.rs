@@ -126,6 +126,19 @@ pub fn rms_norm(weight: Format, runs: u32, run: u32) -> Launch {
     plain(of_format!("rms_norm", weight), [runs, 1], threads_for(run.div_ceil(4)))
 }
 
+/// Norms of rows: `(f32* x, T* weight, T* bias, f32 eps, T* rounded or null, u32 columns)`, with x
+/// `(rows, columns)`; `rounded` gets the same numbers in the format of the weight.
+#[must_use]
+pub fn layer_norm(weight: Format, rows: u32, columns: u32) -> Launch {
+    plain(of_format!("layer_norm", weight), [rows, 1], threads_for(columns.div_ceil(4)))
+}
+
+/// `x += y`: `(f32* x, f32* y, u64 count)`.
+#[must_use]
+pub fn add(count: u64) -> Launch {
+    elementwise("add", count)
+}
+
 /// `(f32* x, T* out, u64 count)`, where `T` has 16 bits.
 #[must_use]
 pub fn round(to: Format, count: u64) -> Launch {

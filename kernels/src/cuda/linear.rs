@@ -3,9 +3,11 @@
 //! Up to [`GEMV_ROWS`] rows are a [`gemv`], more a [`gemm`], or a [`gemm_plain`] for what that does
 //! not take.
 
+use crate::Gelu;
+
 use super::{Format, Launch, MOST_GRID_Y, WARP, of_format};
 
-/// What becomes of a product, as [`gemm`] and [`gemm_plain`] take it.
+/// What becomes of a product, as [`gemv`], [`gemm`] and [`gemm_plain`] take it.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Then {
@@ -16,6 +18,19 @@ pub enum Then {
     /// It is multiplied with the silu of it: after the product with the gate, that with the other
     /// half of a `SwiGLU`.
     Gate = 2,
+    /// The [gelu](crate::Gelu::Exact) of it replaces what is in `out`.
+    Gelu = 3,
+    /// The [gelu by a tanh](crate::Gelu::Tanh) of it does.
+    GeluTanh = 4,
+}
+
+impl From<Gelu> for Then {
+    fn from(form: Gelu) -> Self {
+        match form {
+            Gelu::Exact => Self::Gelu,
+            Gelu::Tanh => Self::GeluTanh,
+        }
+    }
 }
 
 /// Rows up to which [`gemv`] and [`gemv_gated`] are meant: they read the weights again for every
@@ -39,9 +54,8 @@ pub struct Product {
     pub padding: u32,
 }
 
-/// Up to three products of the same x: `(f32* x, [Product; 3] products, u32 inputs, u32 rows, u32
-/// adds)`. What is in `out` is replaced, or added to where `adds` is 1. The format is that of all
-/// weights and biases.
+/// Up to three products of the same x: `(f32* x, [Product; 3] products, u32 inputs, u32 rows, Then)`. The
+/// format is that of all weights and biases.
 #[must_use]
 pub fn gemv(weight: Format, rows: u32, inputs: u32, outputs: &[u32]) -> Launch {
     let groups = outputs.iter().map(|outputs| outputs.div_ceil(GROUP)).sum();

@@ -47,9 +47,12 @@ fn constants_are_those_of_the_sources() {
         "DECODE_THREADS = 128;",
         "NORM_WARPS = 32;",
         "GEMM_THREADS = 128;",
-        "GEMM_SETS = 0;",
-        "GEMM_ADDS = 1;",
-        "GEMM_GATES = 2;",
+        "LAYER_NORM_WARPS = 32;",
+        "THEN_SETS = 0;",
+        "THEN_ADDS = 1;",
+        "THEN_GATES = 2;",
+        "THEN_GELU = 3;",
+        "THEN_GELU_TANH = 4;",
         "PLAIN_TILE = 64;",
         "PLAIN_THREADS = 256;",
         "KV_BLOCK = 64;",
@@ -113,11 +116,12 @@ fn shape(heads: u32, kv_heads: u32, head_dim: u32) -> AttentionShape {
 
 /// One launch at least of each kernel.
 fn all_launches() -> Vec<Launch> {
-    let mut launches = vec![turns(1, 32), rope(1, 64), sampling::sample(1)];
+    let mut launches = vec![add(1), turns(1, 32), rope(1, 64), sampling::sample(1)];
     launches.extend([round(Format::F16, 1), round(Format::Bf16, 1)]);
     launches.push(attention::combine(shape(32, 8, 128), 1));
     for format in FORMATS {
         launches.extend([embed(format, 1, 64), rms_norm(format, 1, 64), append(format, 1, 64)]);
+        launches.push(layer_norm(format, 1, 64));
         launches.push(attention::decode(format, shape(32, 8, 128), 1, 4));
         for rows in [1, 3] {
             launches.push(linear::gemv(format, rows, 64, &[64]));
@@ -149,7 +153,11 @@ proptest! {
             let threads = launch.grid[1] * launch.block[0];
             prop_assert!((columns..columns + launch.block[0]).contains(&threads));
         }
-        for launch in [embed(Format::F16, rows, columns), rms_norm(Format::F32, rows, columns)] {
+        for launch in [
+            embed(Format::F16, rows, columns),
+            rms_norm(Format::F32, rows, columns),
+            layer_norm(Format::Bf16, rows, columns),
+        ] {
             check(launch);
             prop_assert_eq!((launch.grid[0], launch.block[0] % WARP), (rows, 0));
         }
@@ -157,6 +165,7 @@ proptest! {
 
     #[test]
     fn elements_are_covered(count in 0_u64..u64::MAX) {
+        check(add(count));
         check(round(Format::Bf16, count));
     }
 
