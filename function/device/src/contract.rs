@@ -14,7 +14,7 @@ use firstlight_kernels::reference::check::{Weights, assert_close, numbers};
 use firstlight_kernels::reference::{self, PlainCache};
 use firstlight_kernels::{Attend, Elements, Matrix};
 
-use crate::{DType, Device, Draw, Error, KV_BLOCK, Linear, Span, Tensor};
+use crate::{DType, Device, Draw, Error, Gelu, KV_BLOCK, Linear, Norm, Span, Tensor};
 
 /// A device that is held to the contract.
 pub(crate) trait Held: Device {
@@ -55,10 +55,10 @@ impl Held for crate::Cuda {
 macro_rules! device_tests {
     ($devices:expr) => {
         $crate::contract::device_tests!(@each $devices,
-            activations_start_as_zeros, rows_can_shrink_and_grow, embed, rms_norm, linear,
-            linear_all, gated, rope, append_and_attention, attention_far_into_a_context,
-            sequences_beside_each_other, copy_rows, unfit_logits_are_left_to_the_host,
-            as_one_is_as_one_by_one
+            activations_start_as_zeros, rows_can_shrink_and_grow, embed, rms_norm, layer_norm, add,
+            linear, linear_all, gated, linear_gelu, rope, append_and_attention,
+            attention_far_into_a_context, sequences_beside_each_other, copy_rows,
+            unfit_logits_are_left_to_the_host, as_one_is_as_one_by_one
         );
     };
     (@each $devices:expr, $($check:ident),+) => {
@@ -116,6 +116,31 @@ pub(crate) fn rms_norm<D: Held>(device: &D) {
             close(device, &x, &expected, 3e-6, "rms_norm_in_place");
         }
     }
+}
+
+pub(crate) fn layer_norm<D: Held>(device: &D) {
+    for (rows, columns) in [(1, 64), (3, 100), (70, 384), (2, 5000)] {
+        let values: Vec<_> = numbers(rows * columns, 1, 3.0).iter().map(|x| x + 1.0).collect();
+        let biases = Weights::all(&numbers(columns, 3, 1.0));
+        for (weights, biases) in Weights::all(&numbers(columns, 2, 2.0)).iter().zip(&biases) {
+            let expected =
+                reference::layer_norm(&values, weights.elements(), biases.elements(), 1e-5);
+            let mut x = matrix(device, &values, columns);
+            let [weight, bias] =
+                [weights, biases].map(|all| Held::upload(device, &tensor(all, &[columns])));
+            let by = Norm { weight: &weight, bias: &bias };
+            device.layer_norm(&mut x, by, 1e-5).unwrap();
+            close(device, &x, &expected, 3e-6, "layer_norm");
+        }
+    }
+}
+
+pub(crate) fn add<D: Held>(device: &D) {
+    let (x, y) = (numbers(7 * 33, 1, 1.0), numbers(7 * 33, 2, 1.0));
+    let expected: Vec<_> = x.iter().zip(&y).map(|(x, y)| f64::from(x + y)).collect();
+    let (mut x, y) = (matrix(device, &x, 33), matrix(device, &y, 33));
+    device.add(&mut x, &y).unwrap();
+    close(device, &x, &expected, 0.0, "add");
 }
 
 fn widened(weights: &Weights) -> Vec<f32> {
@@ -223,6 +248,30 @@ pub(crate) fn gated<D: Held>(device: &D) {
             let mut out = device.activations(rows, outputs).unwrap();
             device.gated(&x, gate, Linear { weight: &up, bias: None }, &mut out).unwrap();
             close(device, &out, &expected, 6e-6, "gated");
+        }
+    }
+}
+
+/// Whatever was in `out` before.
+pub(crate) fn linear_gelu<D: Held>(device: &D) {
+    for (rows, outputs, inputs) in PRODUCTS {
+        let values = exact(rows * inputs);
+        let x = matrix(device, &values, inputs);
+        let biases = Weights::all(&numbers(outputs, 3, 1.0));
+        let all = Weights::all(&numbers(outputs * inputs, 2, 0.2));
+        for ((weights, biases), form) in
+            all.iter().zip(&biases).zip([Gelu::Exact, Gelu::Tanh, Gelu::Exact])
+        {
+            let plain = Matrix::new(weights.elements(), outputs, inputs);
+            let product = reference::linear(&values, rows, plain, Some(biases.elements()));
+            #[expect(clippy::cast_possible_truncation, reason = "its error is that of a product")]
+            let product: Vec<_> = product.into_iter().map(|x| x as f32).collect();
+            let expected = reference::gelu(&product, form);
+            let weight = &Held::upload(device, &tensor(weights, &[outputs, inputs]));
+            let bias = Some(&Held::upload(device, &tensor(biases, &[outputs])));
+            let mut out = matrix(device, &numbers(rows * outputs, 4, 1.0), outputs);
+            device.linear_gelu(&x, Linear { weight, bias }, form, &mut out).unwrap();
+            close(device, &out, &expected, 6e-6, "linear_gelu");
         }
     }
 }

@@ -9,12 +9,12 @@ mod positions;
 
 use std::ops::Range;
 
-use firstlight_kernels::{self as kernels, Attend, Elements, Isa, Matrix, Product};
+use firstlight_kernels::{self as kernels, Attend, Elements, Gelu, Isa, Matrix, Product};
 
 pub use self::activations::Activations;
 pub use self::kv_cache::KvCache;
 pub use self::positions::Positions;
-use crate::{Device, Error, Linear, Span, Tensor, shapes};
+use crate::{Device, Error, Linear, Norm, Span, Tensor, shapes};
 
 /// The processor that runs this program, with the fastest of its instruction sets.
 #[derive(Clone, Copy, Debug)]
@@ -118,6 +118,19 @@ impl Device for Cpu {
         Ok(())
     }
 
+    fn layer_norm(&self, x: &mut Activations, by: Norm<'_, Tensor>, eps: f32) -> Result<(), Error> {
+        let (weight, bias) = (by.weight.elements(), by.bias.elements());
+        shapes::check_norm(x.shape(), weight.len(), bias.len());
+        kernels::layer_norm(self.isa, x.as_mut_slice(), weight, bias, eps);
+        Ok(())
+    }
+
+    fn add(&self, x: &mut Activations, y: &Activations) -> Result<(), Error> {
+        assert_eq!(x.shape(), y.shape(), "shapes of the two summands");
+        kernels::add(x.as_mut_slice(), y.as_slice());
+        Ok(())
+    }
+
     fn linear(
         &self,
         x: &Activations,
@@ -163,6 +176,18 @@ impl Device for Cpu {
     ) -> Result<(), Error> {
         let (gate, up) = (weights(x, &gate, out), weights(x, &up, out));
         kernels::gated(self.isa, x.as_slice(), gate, up, out.as_mut_slice());
+        Ok(())
+    }
+
+    fn linear_gelu(
+        &self,
+        x: &Activations,
+        by: Linear<'_, Tensor>,
+        form: Gelu,
+        out: &mut Activations,
+    ) -> Result<(), Error> {
+        self.linear(x, by, out)?;
+        kernels::gelu(self.isa, out.as_mut_slice(), form);
         Ok(())
     }
 

@@ -64,6 +64,7 @@ pub use self::event::Event;
 use self::kernels::Kernels;
 pub use self::kv_cache::KvCache;
 use self::launch::Arguments;
+use self::linear::same_dtype;
 use self::memory::Address;
 pub use self::memory::Memory;
 pub use self::positions::Positions;
@@ -73,7 +74,7 @@ use self::steps::{Operation, Steps};
 pub use self::stream::Stream;
 pub use self::streams::Streams;
 pub use self::tensor::Tensor;
-use crate::{DType, Device, Draw, Error, Linear, Span, shapes};
+use crate::{DType, Device, Draw, Error, Gelu, Linear, Norm, Span, shapes};
 
 /// One GPU.
 #[derive(Debug)]
@@ -281,8 +282,7 @@ impl Device for Cuda {
         out: &mut Activations,
     ) -> Result<(), Error> {
         assert_eq!(out.shape(), x.shape(), "shape of the normalised rows");
-        // What comes next is a product of the same rows.
-        if number(out.shape().0) <= GEMV_ROWS || weight.dtype() == DType::F32 {
+        if !rounds(out, weight.dtype()) {
             return self.norm(x.values(), weight, eps, out, NOWHERE);
         }
         self.norm(x.values(), weight, eps, out, out.rounded())?;
@@ -297,6 +297,33 @@ impl Device for Cuda {
         eps: f32,
     ) -> Result<(), Error> {
         self.norm(x.values(), weight, eps, x, NOWHERE)
+    }
+
+    fn layer_norm(&self, x: &mut Activations, by: Norm<'_, Tensor>, eps: f32) -> Result<(), Error> {
+        let Norm { weight, bias } = by;
+        let (rows, columns) = x.shape();
+        shapes::check_norm(x.shape(), weight.len(), bias.len());
+        let dtype = same_dtype(weight, bias)?;
+        let rounds = rounds(x, dtype);
+        let arguments = Arguments::new()
+            .with(x.values_mut())
+            .with(weight.start())
+            .with(bias.start())
+            .with(eps)
+            .with(if rounds { x.rounded() } else { NOWHERE })
+            .with(number(columns));
+        self.launch(launches::layer_norm(format(dtype), number(rows), number(columns)), arguments)?;
+        if rounds {
+            x.set_rounded(dtype);
+        }
+        Ok(())
+    }
+
+    fn add(&self, x: &mut Activations, y: &Activations) -> Result<(), Error> {
+        assert_eq!(x.shape(), y.shape(), "shapes of the two summands");
+        let count = y.len() as u64;
+        let arguments = Arguments::new().with(x.values_mut()).with(y.values()).with(count);
+        self.launch(launches::add(count), arguments)
     }
 
     fn linear(
@@ -333,6 +360,16 @@ impl Device for Cuda {
         out: &mut Activations,
     ) -> Result<(), Error> {
         self.gated_product(x, [gate, up], out)
+    }
+
+    fn linear_gelu(
+        &self,
+        x: &Activations,
+        by: Linear<'_, Tensor>,
+        form: Gelu,
+        out: &mut Activations,
+    ) -> Result<(), Error> {
+        self.gelu_product(x, by, form, out)
     }
 
     fn set_positions(&self, positions: &mut Positions, spans: &[Span<'_>]) -> Result<(), Error> {
@@ -433,6 +470,11 @@ impl Device for Cuda {
         let (numbers, _) = bytes.as_chunks();
         Ok(numbers.iter().copied().map(f32::from_ne_bytes).collect())
     }
+}
+
+/// Whether the norm of rows is rounded as well: what comes next is a product of them.
+fn rounds(out: &Activations, dtype: DType) -> bool {
+    number(out.shape().0) > GEMV_ROWS && dtype != DType::F32
 }
 
 fn format(dtype: DType) -> Format {

@@ -37,7 +37,7 @@ pub use cpu::Cpu;
 pub use cuda::Cuda;
 pub use draw::Draw;
 pub use error::Error;
-pub use firstlight_kernels::{Isa, KV_BLOCK, Span, Team};
+pub use firstlight_kernels::{Gelu, Isa, KV_BLOCK, Span, Team};
 pub use tensor::{DType, Tensor};
 
 /// `x weight^T + bias`, to be done.
@@ -49,7 +49,16 @@ pub struct Linear<'a, T> {
     pub bias: Option<&'a T>,
 }
 
-/// The operations of a decoder on one processor, executed in the order in which they are called.
+/// What a layer norm multiplies with, and what it adds.
+#[derive(Debug)]
+pub struct Norm<'a, T> {
+    /// `(columns)`
+    pub weight: &'a T,
+    /// `(columns)`
+    pub bias: &'a T,
+}
+
+/// The operations of a decoder, and of an encoder, on one processor, executed in the order in which they are called.
 ///
 /// Shapes are written `(rows, columns)`; a row is one token unless said otherwise. Sizes that do
 /// not fit together are a bug of the caller and panic; what the world can do (no memory, a lost
@@ -121,6 +130,18 @@ pub trait Device {
         eps: f32,
     ) -> Result<(), Error>;
 
+    /// `x = (x - mean(x)) / sqrt(variance(x) + eps) * weight + bias` over each row (Ba et al., 2016): x
+    /// `(rows, columns)`.
+    fn layer_norm(
+        &self,
+        x: &mut Self::Activations,
+        by: Norm<'_, Self::Tensor>,
+        eps: f32,
+    ) -> Result<(), Error>;
+
+    /// `x += y`, of the same shape.
+    fn add(&self, x: &mut Self::Activations, y: &Self::Activations) -> Result<(), Error>;
+
     /// `out = x weight^T + bias`: x `(rows, inputs)`, out `(rows, outputs)`.
     fn linear(
         &self,
@@ -153,6 +174,16 @@ pub trait Device {
         x: &Self::Activations,
         gate: Linear<'_, Self::Tensor>,
         up: Linear<'_, Self::Tensor>,
+        out: &mut Self::Activations,
+    ) -> Result<(), Error>;
+
+    /// `out = gelu(x weight^T + bias)` (Hendrycks and Gimpel, 2016): x `(rows, inputs)`, out `(rows,
+    /// outputs)`.
+    fn linear_gelu(
+        &self,
+        x: &Self::Activations,
+        by: Linear<'_, Self::Tensor>,
+        form: Gelu,
         out: &mut Self::Activations,
     ) -> Result<(), Error>;
 

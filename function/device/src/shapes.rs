@@ -27,6 +27,11 @@ pub(crate) fn check_runs(columns: usize, run: usize) {
     assert!(run > 0 && columns.is_multiple_of(run), "{columns} columns in runs of {run}");
 }
 
+/// Rows that are normed by so many weights and biases.
+pub(crate) fn check_norm((_, columns): Shape, weights: usize, biases: usize) {
+    assert_eq!((weights, biases), (columns, columns), "lengths of what norms {columns} columns");
+}
+
 /// Rows of whole heads.
 pub(crate) fn check_heads(columns: usize, head_dim: usize) {
     assert!(columns.is_multiple_of(head_dim), "{columns} columns in heads of {head_dim}");

@@ -9,7 +9,7 @@ use firstlight_kernels::cuda::round;
 
 use super::launch::Arguments;
 use super::{Activations, Cuda, NOWHERE, Tensor, format, number};
-use crate::{DType, Error, Linear, shapes};
+use crate::{DType, Error, Gelu, Linear, shapes};
 
 impl Cuda {
     /// The products of the same rows; each replaces what is in its out, or is added to it.
@@ -57,6 +57,26 @@ impl Cuda {
         self.launch(launch, arguments)
     }
 
+    /// The gelu of a product replaces what is in out.
+    pub(super) fn gelu_product(
+        &self,
+        x: &Activations,
+        by: Linear<'_, Tensor>,
+        form: Gelu,
+        out: &mut Activations,
+    ) -> Result<(), Error> {
+        let (rows, inputs) = (number(x.shape().0), number(x.shape().1));
+        if rows <= GEMV_ROWS {
+            return self.of_few_rows(x, &mut [(by, out)], form.into());
+        }
+        let dtype = by.weight.dtype();
+        self.of_many_rows(x, dtype, product(x, &by, out)?, out.rounded(), form.into())?;
+        if kernels::takes_rounded(format(dtype), inputs) {
+            out.set_rounded(dtype);
+        }
+        Ok(())
+    }
+
     fn of_few_rows(
         &self,
         x: &Activations,
@@ -71,9 +91,8 @@ impl Cuda {
         let (rows, inputs) = (number(x.shape().0), number(x.shape().1));
         let dtype = products[0].0.weight.dtype();
         let launch = kernels::gemv(format(dtype), rows, inputs, &outputs[..products.len()]);
-        let adds = u32::from(then == Then::Add);
         let arguments =
-            Arguments::new().with(x.values()).with(all).with(inputs).with(rows).with(adds);
+            Arguments::new().with(x.values()).with(all).with(inputs).with(rows).with(then as u32);
         self.launch(launch, arguments)
     }
 
@@ -134,7 +153,7 @@ fn product(
 }
 
 /// Kernels take what belongs together in one type.
-fn same_dtype(first: &Tensor, second: &Tensor) -> Result<DType, Error> {
+pub(super) fn same_dtype(first: &Tensor, second: &Tensor) -> Result<DType, Error> {
     if first.dtype() == second.dtype() {
         return Ok(first.dtype());
     }
