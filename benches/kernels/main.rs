@@ -14,7 +14,7 @@ mod table;
 use firstlight_device::DType;
 use firstlight_kernels::reference::check::numbers;
 use firstlight_kernels::{
-    Attend, Elements, Isa, KV_BLOCK, KvLayout, KvView, Product, Span, add, attention, gated,
+    Attend, Elements, Isa, KV_BLOCK, KvLayout, KvView, Mask, Product, Span, add, attention, gated,
     linear, linear_add, linear_all, rms_norm, rope, silu_mul, softmax, widen,
 };
 use half::bf16;
@@ -148,7 +148,7 @@ fn attends(
     let columns = model.heads * model.head_dim;
     let queries = numbers(rows * columns, 1, 1.0);
     let mut out = vec![0.0; queries.len()];
-    let attend = Attend { heads: model.heads, scale: 0.125, window: None };
+    let attend = Attend { heads: model.heads, scale: 0.125, mask: Mask::Causal };
     let blocks: Vec<_> = (0_u32..).take(positions.div_ceil(KV_BLOCK)).collect();
     // Each row sees itself and all before it: a product with the keys, and one with the values.
     let seen: usize = (positions - rows + 1..=positions).sum();

@@ -1,4 +1,4 @@
-//! Causal grouped-query attention over a cache, a block of positions at a time.
+//! Grouped-query attention over a cache, a block of positions at a time.
 //!
 //! A piece of work is a head with keys and a group of rows of one sequence; each pair of a row and a
 //! head that asks is a *query*. The queries of a piece meet the blocks of the sequence in their order,
@@ -24,8 +24,37 @@ pub struct Attend {
     pub heads: usize,
     /// What scores are multiplied with; mostly `1 / sqrt(head_dim)`.
     pub scale: f32,
-    /// A position sees itself and the `window - 1` before it.
-    pub window: Option<usize>,
+    /// Which positions a row sees.
+    pub mask: Mask,
+}
+
+/// Which positions of its sequence a row sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mask {
+    /// Its own and those before it.
+    Causal,
+    /// Of those, its own and the last ones before it, so many together.
+    Window(usize),
+    /// Those of all rows of its sequence in this pass, and those before them.
+    Full,
+}
+
+impl Mask {
+    /// What a position of a sequence sees, whose last position in this pass is before `end`.
+    pub(crate) fn visible(self, position: usize, end: usize) -> Range<usize> {
+        match self {
+            Self::Causal => 0..position + 1,
+            Self::Window(window) => (position + 1).saturating_sub(window)..position + 1,
+            Self::Full => 0..end,
+        }
+    }
+}
+
+/// `None` is a window without an end.
+impl From<Option<usize>> for Mask {
+    fn from(window: Option<usize>) -> Self {
+        window.map_or(Self::Causal, Self::Window)
+    }
 }
 
 /// Attention of the rows of some sequences, one sequence after the other: `queries` and `out` are
@@ -47,10 +76,12 @@ pub fn attention(
     );
     let kv_heads = cache.layout.kv_heads;
     assert!(attend.heads.is_multiple_of(kv_heads), "{} heads on {kv_heads}", attend.heads);
-    assert_ne!(attend.window, Some(0), "a position sees itself");
+    assert_ne!(attend.mask, Mask::Window(0), "a position sees itself");
 
-    let seen =
-        |span: &Span<'_>| span.rows * attend.window.map_or(span.end(), |w| w.min(span.end()));
+    let seen = |span: &Span<'_>| match attend.mask {
+        Mask::Window(window) => span.rows * window.min(span.end()),
+        Mask::Causal | Mask::Full => span.rows * span.end(),
+    };
     let cost = 2 * columns * spans.iter().map(seen).sum::<usize>();
     let mut pieces = Piece::all(queries, cache, spans, attend, out);
     threads::for_each_piece(&mut pieces, 1, cost, |_, piece| isa.run(&mut piece[0]));
@@ -66,6 +97,8 @@ struct Piece<'a, 'out> {
     blocks: &'a [u32],
     kv_head: usize,
     first_position: usize,
+    /// The position behind the last row of the sequence.
+    end: usize,
     /// The columns of these heads, row by row.
     out: Rectangle<'out>,
 }
@@ -121,6 +154,7 @@ impl<'a, 'out> Piece<'a, 'out> {
                     blocks: span.blocks,
                     kv_head: index % kv_heads,
                     first_position: span.first + first_row,
+                    end: span.end(),
                     out,
                 }
             }));
@@ -155,8 +189,7 @@ impl<'a, 'out> Piece<'a, 'out> {
 
     /// The positions that a row sees.
     fn visible(&self, row: usize) -> Range<usize> {
-        let end = self.first_position + row + 1;
-        end.saturating_sub(self.attend.window.unwrap_or(end))..end
+        self.attend.mask.visible(self.first_position + row, self.end)
     }
 
     /// The rows that see something of a block, in runs that see the same, which is in slots of the

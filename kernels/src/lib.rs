@@ -58,7 +58,7 @@ mod simd;
 mod threads;
 mod tile;
 
-pub use attention::{Attend, attention};
+pub use attention::{Attend, Mask, attention};
 pub use elements::{Elements, Matrix};
 pub use elementwise::{add, silu_mul, widen};
 pub use gelu::{Gelu, gelu};

@@ -2,6 +2,8 @@
 
 pub mod check;
 
+use std::ops::Range;
+
 use crate::{Attend, Elements, Gelu, Matrix};
 
 /// `x weight^T + bias`.
@@ -128,8 +130,8 @@ pub fn attention(queries: &[f32], cache: PlainCache<'_>, attend: Attend) -> Vec<
     let mut out = Vec::with_capacity(queries.len());
     for (index, query) in queries.chunks_exact(head_dim).enumerate() {
         let (row, head) = (index / attend.heads, index % attend.heads);
-        let end = keys.len() / columns - rows + row + 1;
-        let start = end.saturating_sub(attend.window.unwrap_or(end));
+        let positions = keys.len() / columns;
+        let Range { start, end } = attend.mask.visible(positions - rows + row, positions);
         let at = |position| position * columns + head / (attend.heads / kv_heads) * head_dim;
         let score = |position| {
             let products = query.iter().zip(&keys[at(position)..]);

@@ -14,7 +14,7 @@ use firstlight_kernels::reference::check::{Weights, assert_close, numbers};
 use firstlight_kernels::reference::{self, PlainCache};
 use firstlight_kernels::{Attend, Elements, Matrix};
 
-use crate::{DType, Device, Draw, Error, Gelu, KV_BLOCK, Linear, Norm, Span, Tensor};
+use crate::{DType, Device, Draw, Error, Gelu, KV_BLOCK, Linear, Mask, Norm, Span, Tensor};
 
 /// A device that is held to the contract.
 pub(crate) trait Held: Device {
@@ -57,7 +57,7 @@ macro_rules! device_tests {
         $crate::contract::device_tests!(@each $devices,
             activations_start_as_zeros, rows_can_shrink_and_grow, embed, rms_norm, layer_norm, add,
             linear, linear_all, gated, linear_gelu, rope, append_and_attention,
-            attention_far_into_a_context, sequences_beside_each_other, copy_rows,
+            attention_far_into_a_context, sequences_beside_each_other, texts_that_see_all_of_themselves, copy_rows,
             unfit_logits_are_left_to_the_host, as_one_is_as_one_by_one
         );
     };
@@ -322,7 +322,7 @@ pub(crate) fn append_and_attention<D: Held>(device: &D) {
         (1, 5, 128, Some(33)),
         (1, 1, 256, None),
     ] {
-        let shape = Shape { kv_heads, group, head_dim, window };
+        let shape = Shape { kv_heads, group, head_dim, mask: window.into() };
         shape.check(device, &[0], &[&[(0, 70)], &[(0, 37)], &[(0, 1)], &[(0, 1)], &[(0, 1)]]);
     }
 }
@@ -331,9 +331,21 @@ pub(crate) fn append_and_attention<D: Held>(device: &D) {
 pub(crate) fn attention_far_into_a_context<D: Held>(device: &D) {
     for (kv_heads, group, head_dim) in [(2, 4, 64), (1, 3, 128)] {
         for window in [None, Some(400)] {
-            let shape = Shape { kv_heads, group, head_dim, window };
+            let shape = Shape { kv_heads, group, head_dim, mask: window.into() };
             shape.check(device, &[1100], &[&[(0, 1)], &[(0, 3)], &[(0, 1)]]);
         }
+    }
+}
+
+/// Each row sees all rows of its text, and nothing of the others; also behind what is held.
+pub(crate) fn texts_that_see_all_of_themselves<D: Held>(device: &D) {
+    for (kv_heads, group, head_dim) in [(2, 1, 16), (3, 1, 32), (1, 2, 64), (1, 1, 128)] {
+        let shape = Shape { kv_heads, group, head_dim, mask: Mask::Full };
+        shape.check(
+            device,
+            &[0, 0, 70, 0, 0],
+            &[&[(0, 7), (1, 1), (2, 66), (3, 3), (4, 150)], &[(0, 5)], &[(2, 1), (1, 90)]],
+        );
     }
 }
 
@@ -342,7 +354,7 @@ pub(crate) fn sequences_beside_each_other<D: Held>(device: &D) {
     for (kv_heads, group, head_dim, window) in
         [(2, 3, 64, None), (1, 2, 128, Some(70)), (1, 1, 256, None)]
     {
-        let shape = Shape { kv_heads, group, head_dim, window };
+        let shape = Shape { kv_heads, group, head_dim, mask: window.into() };
         shape.check(
             device,
             &[0, 130, 64, 1, 400],
@@ -357,7 +369,7 @@ struct Shape {
     /// Heads that ask the same keys.
     group: usize,
     head_dim: usize,
-    window: Option<usize>,
+    mask: Mask,
 }
 
 /// What is known of one sequence.
@@ -392,8 +404,8 @@ impl Shape {
             let expected = self.expected(&sequences, parts, &queries);
             let queries = matrix(device, &queries, columns);
             let mut out = device.activations(rows, columns).unwrap();
-            let (scale, window) = (self.scale(), self.window);
-            device.attention(&queries, &cache, &positions, scale, window, &mut out).unwrap();
+            let (scale, mask) = (self.scale(), self.mask);
+            device.attention(&queries, &cache, &positions, scale, mask, &mut out).unwrap();
             let (found, bound) = (device.read(&out).unwrap(), device.attention_bound());
             assert_close(&found, &expected, bound, "attention");
         }
@@ -459,8 +471,8 @@ impl Shape {
     }
 
     fn expected(&self, sequences: &[Sequence], parts: &[Part], queries: &[f32]) -> Vec<f64> {
-        let &Self { kv_heads, group, head_dim, window } = self;
-        let attend = Attend { heads: kv_heads * group, scale: self.scale(), window };
+        let &Self { kv_heads, group, head_dim, mask } = self;
+        let attend = Attend { heads: kv_heads * group, scale: self.scale(), mask };
         let mut rest = queries;
         let part = |&(index, rows): &Part| {
             let Sequence { keys, values, held, .. } = &sequences[index];

@@ -14,7 +14,7 @@ use firstlight_kernels::{self as kernels, Attend, Elements, Gelu, Isa, Matrix, P
 pub use self::activations::Activations;
 pub use self::kv_cache::KvCache;
 pub use self::positions::Positions;
-use crate::{Device, Error, Linear, Norm, Span, Tensor, shapes};
+use crate::{Device, Error, Linear, Mask, Norm, Span, Tensor, shapes};
 
 /// The processor that runs this program, with the fastest of its instruction sets.
 #[derive(Clone, Copy, Debug)]
@@ -220,7 +220,7 @@ impl Device for Cpu {
         cache: &KvCache,
         positions: &Positions,
         scale: f32,
-        window: Option<usize>,
+        mask: Mask,
         out: &mut Activations,
     ) -> Result<(), Error> {
         let (rows, columns) = queries.shape();
@@ -229,7 +229,7 @@ impl Device for Cpu {
         let head_dim = view.layout.head_dim;
         shapes::check_heads(columns, head_dim);
         assert_eq!(out.shape(), queries.shape(), "shape of what was attended to");
-        let attend = Attend { heads: columns / head_dim, scale, window };
+        let attend = Attend { heads: columns / head_dim, scale, mask };
         let spans: Vec<_> = positions.spans().collect();
         kernels::attention(self.isa, queries.as_slice(), view, &spans, attend, out.as_mut_slice());
         Ok(())

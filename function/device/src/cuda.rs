@@ -74,7 +74,7 @@ use self::steps::{Operation, Steps};
 pub use self::stream::Stream;
 pub use self::streams::Streams;
 pub use self::tensor::Tensor;
-use crate::{DType, Device, Draw, Error, Gelu, Linear, Norm, Span, shapes};
+use crate::{DType, Device, Draw, Error, Gelu, Linear, Mask, Norm, Span, shapes};
 
 /// One GPU.
 #[derive(Debug)]
@@ -412,19 +412,23 @@ impl Device for Cuda {
         cache: &KvCache,
         positions: &Positions,
         scale: f32,
-        window: Option<usize>,
+        mask: Mask,
         out: &mut Activations,
     ) -> Result<(), Error> {
         let ((rows, columns), head_dim) = (queries.shape(), cache.head_dim);
         assert_eq!(rows, positions.rows(), "rows of the positions");
         shapes::check_heads(columns, head_dim);
         assert_eq!(out.shape(), queries.shape(), "shape of what was attended to");
-        assert_ne!(window, Some(0), "a position sees itself");
+        assert_ne!(mask, Mask::Window(0), "a position sees itself");
         let shape = AttentionShape {
             heads: number(columns / head_dim),
             kv_heads: number(cache.kv_heads),
             head_dim: number(head_dim),
-            window: window.map_or(0, number),
+            window: match mask {
+                Mask::Causal => 0,
+                Mask::Window(window) => number(window),
+                Mask::Full => panic!("attention that sees what follows"),
+            },
             scale,
         };
         self.attend(queries, cache, positions, shape, out)

@@ -37,7 +37,7 @@ pub use cpu::Cpu;
 pub use cuda::Cuda;
 pub use draw::Draw;
 pub use error::Error;
-pub use firstlight_kernels::{Gelu, Isa, KV_BLOCK, Span, Team};
+pub use firstlight_kernels::{Gelu, Isa, KV_BLOCK, Mask, Span, Team};
 pub use tensor::{DType, Tensor};
 
 /// `x weight^T + bias`, to be done.
@@ -210,16 +210,15 @@ pub trait Device {
         cache: &mut Self::KvCache,
     ) -> Result<(), Error>;
 
-    /// Causal grouped-query attention: each row sees its own position in its sequence and those
-    /// before it; queries and out `(rows, heads * head_dim)`, scores scaled by `scale`. With a window
-    /// of `w`, a position sees itself and the `w - 1` before it.
+    /// Grouped-query attention: each row sees what `mask` lets it see of its sequence; queries and
+    /// out `(rows, heads * head_dim)`, scores scaled by `scale`.
     fn attention(
         &self,
         queries: &Self::Activations,
         cache: &Self::KvCache,
         positions: &Self::Positions,
         scale: f32,
-        window: Option<usize>,
+        mask: Mask,
         out: &mut Self::Activations,
     ) -> Result<(), Error>;
 

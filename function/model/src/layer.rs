@@ -143,7 +143,7 @@ impl<T> Layer<T> {
         device.rope(keys, positions)?;
         device.append(keys, values, positions, cache)?; // each (rows, kv_heads, head_dim)
         let scale = 1.0 / (pass.spec.head_dim as f32).sqrt();
-        device.attention(queries, cache, positions, scale, pass.window, attended)?; // (rows, heads * head_dim)
+        device.attention(queries, cache, positions, scale, pass.window.into(), attended)?; // (rows, heads * head_dim)
         device.linear_add(attended, self.o_proj.weights(), x) // (rows, hidden_size)
     }
 

@@ -15,7 +15,7 @@ struct Case {
 }
 
 impl Case {
-    fn new(layout: KvLayout, group: usize, positions: usize, window: Option<usize>) -> Self {
+    fn new(layout: KvLayout, group: usize, positions: usize, mask: Mask) -> Self {
         let count = positions * layout.kv_heads * layout.head_dim;
         let (keys, values) = (numbers(count, 1, 3.0), numbers(count, 2, 2.0));
         // The last positions in the first blocks.
@@ -23,7 +23,7 @@ impl Case {
             (0..u32::try_from(positions / KV_BLOCK + 2).unwrap()).rev().collect();
         let floats = vec![0.0; layout.floats(blocks.len())];
         let scale = 1.0 / (layout.head_dim as f32).sqrt();
-        let attend = Attend { heads: group * layout.kv_heads, scale, window };
+        let attend = Attend { heads: group * layout.kv_heads, scale, mask };
         let mut case = Self { layout, positions, attend, keys, values, floats, blocks };
         case.fill();
         case
@@ -76,7 +76,7 @@ impl Case {
 fn attention_is_the_references_for_all_heads_and_groups() {
     for head_dim in [1, 5, 16, 32, 48, 64, 80, 96, 128, 256] {
         for (kv_heads, group) in [(1, 1), (2, 3), (1, 7), (3, 2), (2, 8)] {
-            Case::new(KvLayout { kv_heads, head_dim }, group, 70, None).check(3);
+            Case::new(KvLayout { kv_heads, head_dim }, group, 70, Mask::Causal).check(3);
         }
     }
 }
@@ -85,8 +85,9 @@ fn attention_is_the_references_for_all_heads_and_groups() {
 fn attention_is_the_references_for_all_lengths_and_windows() {
     let layout = KvLayout { kv_heads: 2, head_dim: 32 };
     for positions in [1, 2, 63, 64, 65, 127, 128, 129, 200, 1000] {
-        for window in [None, Some(1), Some(2), Some(63), Some(64), Some(65), Some(5000)] {
-            let case = Case::new(layout, 2, positions, window);
+        let windows = [1, 2, 63, 64, 65, 5000].map(Mask::Window);
+        for mask in windows.into_iter().chain([Mask::Causal, Mask::Full]) {
+            let case = Case::new(layout, 2, positions, mask);
             case.check(1);
             case.check(positions.min(66));
         }
@@ -95,12 +96,12 @@ fn attention_is_the_references_for_all_lengths_and_windows() {
 
 #[test]
 fn long_prompts_are_spread_over_threads() {
-    Case::new(KvLayout { kv_heads: 2, head_dim: 64 }, 3, 300, None).check(300);
+    Case::new(KvLayout { kv_heads: 2, head_dim: 64 }, 3, 300, Mask::Causal).check(300);
 }
 
 #[test]
 fn no_rows_are_no_work() {
-    let case = Case::new(KvLayout { kv_heads: 1, head_dim: 16 }, 1, 5, None);
+    let case = Case::new(KvLayout { kv_heads: 1, head_dim: 16 }, 1, 5, Mask::Causal);
     assert!(case.attention(Isa::best(), &[]).is_empty());
     attention(Isa::best(), &[], case.view(), &[], case.attend, &mut []);
 }
@@ -108,8 +109,8 @@ fn no_rows_are_no_work() {
 #[test]
 fn a_row_is_the_same_alone_and_in_a_prompt() {
     for isa in Isa::available() {
-        for window in [None, Some(50)] {
-            let mut case = Case::new(KvLayout { kv_heads: 2, head_dim: 48 }, 3, 150, window);
+        for mask in [Mask::Causal, Mask::Window(50)] {
+            let mut case = Case::new(KvLayout { kv_heads: 2, head_dim: 48 }, 3, 150, mask);
             let columns = case.attend.heads * case.layout.head_dim;
             let queries = case.queries(150);
             let together = case.attention(isa, &queries);
@@ -133,12 +134,16 @@ proptest! {
     fn rows_are_the_same_alone_and_beside_others_wherever_their_blocks_are(
         lengths in prop::collection::vec((1_usize..200, 1_usize..80), 1..4),
         numbers_of_blocks in Just((0..POOL_BLOCKS).collect::<Vec<_>>()).prop_shuffle(),
-        window in prop::option::of(1_usize..150),
+        mask in prop_oneof![
+            Just(Mask::Causal),
+            Just(Mask::Full),
+            (1_usize..150).prop_map(Mask::Window),
+        ],
     ) {
         let layout = KvLayout { kv_heads: 2, head_dim: 32 };
         let lengths: Vec<_> = lengths.iter().map(|&(end, rows)| (end, rows.min(end))).collect();
         let cases: Vec<_> =
-            lengths.iter().map(|&(end, _)| Case::new(layout, 2, end, window)).collect();
+            lengths.iter().map(|&(end, _)| Case::new(layout, 2, end, mask)).collect();
         let mut pool = vec![f32::NAN; layout.floats(POOL_BLOCKS as usize)];
         let mut free = &numbers_of_blocks[..];
         let spans: Vec<_> = cases.iter().zip(&lengths).map(|(case, &(end, rows))| {
@@ -161,7 +166,7 @@ proptest! {
 
 #[test]
 fn what_cannot_be_seen_does_not_count() {
-    let mut case = Case::new(KvLayout { kv_heads: 1, head_dim: 16 }, 2, 140, Some(40));
+    let mut case = Case::new(KvLayout { kv_heads: 1, head_dim: 16 }, 2, 140, Mask::Window(40));
     case.positions = 130;
     case.keys.truncate(130 * 16);
     case.values.truncate(130 * 16);
@@ -176,7 +181,7 @@ fn what_cannot_be_seen_does_not_count() {
 
 #[test]
 fn nan_stays_with_those_who_see_it() {
-    let mut case = Case::new(KvLayout { kv_heads: 2, head_dim: 16 }, 2, 80, None);
+    let mut case = Case::new(KvLayout { kv_heads: 2, head_dim: 16 }, 2, 80, Mask::Causal);
     let columns = 32;
     case.values[70 * columns + 3] = f32::NAN; // one column of the first head with keys
     case.keys[75 * columns + 20] = f32::NAN; // all of the second
@@ -186,7 +191,7 @@ fn nan_stays_with_those_who_see_it() {
 
 #[test]
 fn large_scores_do_not_overflow() {
-    let mut case = Case::new(KvLayout { kv_heads: 1, head_dim: 32 }, 2, 200, None);
+    let mut case = Case::new(KvLayout { kv_heads: 1, head_dim: 32 }, 2, 200, Mask::Causal);
     case.attend.scale = 100.0; // scores of some thousands, the largest anywhere
     let queries = case.queries(5);
     let expected = case.expected(&queries);
