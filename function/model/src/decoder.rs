@@ -285,4 +285,4 @@ fn chunks(rows: usize, chunk_rows: usize) -> impl Iterator<Item = Range<usize>> 
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

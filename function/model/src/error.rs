@@ -1,32 +1,81 @@
 //! What can go wrong: with a config.json, with the layers that come in, with the ids to run.
 
-use crate::{family::SUPPORTED, spec::MAX_CONFIG_BYTES};
+use crate::{encoder::SUPPORTED_ENCODERS, family::SUPPORTED, spec::MAX_CONFIG_BYTES};
 
 /// Why a model cannot be run.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// Larger than any config.json of a decoder.
-    #[error("config.json has {bytes} bytes, more than the limit of {MAX_CONFIG_BYTES}")]
-    ConfigSize {
+    /// Larger than any file of settings.
+    #[error("{file} has {bytes} bytes, more than the limit of {MAX_CONFIG_BYTES}")]
+    Size {
+        /// Which file.
+        file: &'static str,
         /// The size of the file.
         bytes: usize,
     },
 
     /// Not JSON.
-    #[error("config.json is not valid JSON")]
-    ConfigJson(#[from] serde_json::Error),
+    #[error("{file} is not valid JSON")]
+    Json {
+        /// Which file.
+        file: &'static str,
+        /// What the parser said.
+        source: serde_json::Error,
+    },
 
     /// JSON, but not `{…}`.
-    #[error("config.json is not a JSON object")]
-    ConfigNotAnObject,
+    #[error("{file} is not a JSON object")]
+    NotAnObject {
+        /// Which file.
+        file: &'static str,
+    },
 
     /// A model of another kind.
-    #[error("architecture `{found}` is not supported; supported are {}", supported_architectures())]
+    #[error(
+        "architecture `{found}` is not supported; supported are {}, and for embeddings {}",
+        listed(&SUPPORTED),
+        listed(&SUPPORTED_ENCODERS)
+    )]
     Architecture {
         /// What config.json says; `none` where it says nothing.
         found: String,
     },
+
+    /// An encoder where a decoder was wanted.
+    #[error(
+        "`{architecture}` makes embeddings and no text\nhint: firstlight embed MODEL 'Some text'"
+    )]
+    NotADecoder {
+        /// What it is.
+        architecture: &'static str,
+    },
+
+    /// A decoder where an encoder was wanted.
+    #[error(
+        "`{architecture}` makes text and no embeddings\nhint: firstlight run MODEL 'Some text'"
+    )]
+    NotAnEncoder {
+        /// What it is.
+        architecture: &'static str,
+    },
+
+    /// `modules.json` asks for something that is not computed.
+    #[error(
+        "modules.json has {found}; supported are a Transformer, a Pooling in `1_Pooling` and a \
+         Normalize, in this order"
+    )]
+    Modules {
+        /// What is there.
+        found: String,
+    },
+
+    /// `modules.json` is there, and nothing says how the rows of a text become one.
+    #[error(
+        "modules.json is there, and neither it nor 1_Pooling/config.json says how the rows of a \
+         text become one vector"
+    )]
+    NoPooling,
 
     /// `architectures` names one family and `model_type` another.
     #[error("config.json contradicts itself: `{architecture}` with model_type `{model_type}`")]
@@ -57,15 +106,19 @@ pub enum Error {
     },
 
     /// A field without which the model is not defined.
-    #[error("config.json has no `{field}`")]
+    #[error("{file} has no `{field}`")]
     Missing {
+        /// Which file.
+        file: &'static str,
         /// The path of the field.
         field: String,
     },
 
     /// A field of the wrong type, or with a value that makes no sense.
-    #[error("`{field}` of config.json is `{found}`, expected {expected}")]
+    #[error("`{field}` of {file} is `{found}`, expected {expected}")]
     Field {
+        /// Which file.
+        file: &'static str,
         /// The path of the field.
         field: String,
         /// Its value, shortened.
@@ -87,6 +140,15 @@ pub enum Error {
         position: usize,
         /// The bound.
         vocab_size: usize,
+    },
+
+    /// More than an encoder takes.
+    #[error("the text has {tokens} tokens, more than the {limit} that the model takes")]
+    TextTooLong {
+        /// Of the text.
+        tokens: usize,
+        /// The most that are taken.
+        limit: usize,
     },
 
     /// More positions than the cache has room for.
@@ -141,7 +203,7 @@ pub enum Error {
     Load(Box<dyn std::error::Error + Send + Sync>),
 }
 
-fn supported_architectures() -> String {
-    let names: Vec<String> = SUPPORTED.iter().map(|name| format!("`{name}`")).collect();
+fn listed(names: &[&str]) -> String {
+    let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
     names.join(", ")
 }

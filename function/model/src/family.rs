@@ -2,6 +2,7 @@
 
 use crate::{
     Error,
+    encoder::{ENCODERS, KnownEncoder},
     fields::{Fields, shorten},
     llama, mistral, qwen2, qwen3,
     spec::Biases,
@@ -34,33 +35,79 @@ pub(crate) struct Sizes {
     pub(crate) heads: usize,
 }
 
-/// The family that `architectures` names; `model_type` where that is not there.
-pub(crate) fn find(fields: &Fields) -> Result<&'static KnownFamily, Error> {
+/// What config.json describes, among those that can be run.
+pub(crate) enum Known {
+    Decoder(&'static KnownFamily),
+    Encoder(&'static KnownEncoder),
+}
+
+/// The family of a decoder.
+pub(crate) fn decoder(fields: &Fields) -> Result<&'static KnownFamily, Error> {
+    match find(fields)? {
+        Known::Decoder(family) => Ok(family),
+        Known::Encoder(KnownEncoder { architecture, .. }) => {
+            Err(Error::NotADecoder { architecture })
+        }
+    }
+}
+
+/// The class of an encoder.
+pub(crate) fn encoder(fields: &Fields) -> Result<&'static KnownEncoder, Error> {
+    match find(fields)? {
+        Known::Encoder(encoder) => Ok(encoder),
+        Known::Decoder(KnownFamily { architecture, .. }) => {
+            Err(Error::NotAnEncoder { architecture })
+        }
+    }
+}
+
+/// What `architectures` names; `model_type` where that is not there.
+pub(crate) fn find(fields: &Fields) -> Result<Known, Error> {
     let architectures = fields.texts("architectures")?.unwrap_or_default();
     let model_type = fields.text("model_type")?;
     match (architectures.first(), model_type) {
         (Some(architecture), model_type) => by_architecture(architecture, model_type),
         (None, Some(model_type)) => by_model_type(model_type),
-        (None, None) => Err(Error::Missing { field: fields.path("architectures") }),
+        (None, None) => Err(fields.missing("architectures")),
     }
 }
 
-fn by_architecture(name: &str, model_type: Option<&str>) -> Result<&'static KnownFamily, Error> {
-    let known = FAMILIES.into_iter().find(|known| known.architecture == name);
+fn by_architecture(name: &str, model_type: Option<&str>) -> Result<Known, Error> {
+    let known = all().find(|known| known.architecture() == name);
     let known = known.ok_or_else(|| Error::Architecture { found: shorten(name) })?;
     match model_type {
         // transformers would follow `model_type` to another class, with other arithmetic.
-        Some(model_type) if model_type != known.model_type => Err(Error::ModelType {
-            architecture: known.architecture,
+        Some(model_type) if model_type != known.model_type() => Err(Error::ModelType {
+            architecture: known.architecture(),
             model_type: shorten(model_type),
         }),
         _ => Ok(known),
     }
 }
 
-fn by_model_type(name: &str) -> Result<&'static KnownFamily, Error> {
-    let known = FAMILIES.into_iter().find(|known| known.model_type == name);
+fn by_model_type(name: &str) -> Result<Known, Error> {
+    let known = all().find(|known| known.model_type() == name);
     known.ok_or_else(|| Error::Architecture { found: shorten(name) })
+}
+
+fn all() -> impl Iterator<Item = Known> {
+    FAMILIES.into_iter().map(Known::Decoder).chain(ENCODERS.iter().map(Known::Encoder))
+}
+
+impl Known {
+    fn architecture(&self) -> &'static str {
+        match self {
+            Self::Decoder(family) => family.architecture,
+            Self::Encoder(encoder) => encoder.architecture,
+        }
+    }
+
+    fn model_type(&self) -> &'static str {
+        match self {
+            Self::Decoder(family) => family.model_type,
+            Self::Encoder(encoder) => encoder.model_type,
+        }
+    }
 }
 
 const FAMILIES: [&KnownFamily; 4] =

@@ -1,4 +1,4 @@
-//! config.json, field by field.
+//! config.json and its like, field by field.
 //!
 //! The file is a flat JSON object to which every family adds its own fields, so it is not one
 //! struct: each reader asks for what it needs, and what is wrong is named with its path. `null`
@@ -11,19 +11,22 @@ use crate::{Error, spec::MAX_CONFIG_BYTES};
 
 /// A JSON object and where it was found.
 pub(crate) struct Fields {
+    file: &'static str,
     /// Before the name of a field in an error: empty, or `rope_scaling.`.
     prefix: String,
     map: Map<String, Value>,
 }
 
 impl Fields {
+    /// Of config.json.
     pub(crate) fn parse(config: &[u8]) -> Result<Self, Error> {
-        if config.len() > MAX_CONFIG_BYTES {
-            return Err(Error::ConfigSize { bytes: config.len() });
-        }
-        match serde_json::from_slice(config)? {
-            Value::Object(map) => Ok(Self { prefix: String::new(), map }),
-            _ => Err(Error::ConfigNotAnObject),
+        Self::of("config.json", config)
+    }
+
+    pub(crate) fn of(file: &'static str, bytes: &[u8]) -> Result<Self, Error> {
+        match parse(file, bytes)? {
+            Value::Object(map) => Ok(Self { file, prefix: String::new(), map }),
+            _ => Err(Error::NotAnObject { file }),
         }
     }
 
@@ -98,7 +101,8 @@ impl Fields {
         match self.value(field) {
             None => Ok(None),
             Some(Value::Object(map)) => {
-                Ok(Some(Self { prefix: format!("{}.", self.path(field)), map: map.clone() }))
+                let prefix = format!("{}.", self.path(field));
+                Ok(Some(Self { file: self.file, prefix, map: map.clone() }))
             }
             Some(_) => Err(self.wrong(field, "a JSON object")),
         }
@@ -112,20 +116,28 @@ impl Fields {
     /// The error of a field whose value is not what it should be.
     pub(crate) fn wrong(&self, field: &str, expected: impl Into<String>) -> Error {
         let (field, found) = (self.path(field), self.shown(field));
-        Error::Field { field, found, expected: expected.into() }
+        Error::Field { file: self.file, field, found, expected: expected.into() }
     }
 
     pub(crate) fn path(&self, field: &str) -> String {
         format!("{}{field}", self.prefix)
     }
 
-    fn missing(&self, field: &str) -> Error {
-        Error::Missing { field: self.path(field) }
+    pub(crate) fn missing(&self, field: &str) -> Error {
+        Error::Missing { file: self.file, field: self.path(field) }
     }
 
     fn value(&self, field: &str) -> Option<&Value> {
         self.map.get(field).filter(|value| !value.is_null())
     }
+}
+
+/// A file of settings, of a size that is one.
+pub(crate) fn parse(file: &'static str, bytes: &[u8]) -> Result<Value, Error> {
+    if bytes.len() > MAX_CONFIG_BYTES {
+        return Err(Error::Size { file, bytes: bytes.len() });
+    }
+    serde_json::from_slice(bytes).map_err(|source| Error::Json { file, source })
 }
 
 fn shortened(value: &Value) -> String {

@@ -1,4 +1,4 @@
-//! config.json and layers to logits: one file a family.
+//! config.json and layers to logits, or to embeddings: one file a family.
 //!
 //! [`Spec::parse`] turns a config.json into the checked shape of a decoder, before any weight is
 //! fetched. [`Spec::stages`] says what its forward pass needs, in the order in which it needs it.
@@ -18,15 +18,22 @@
 //! - `rows`: what a pass is to run; `decoder`: token ids to logits; `sequence`: one that has a decoder
 //!   for itself; `passes`: what of a decoder needs no device to be spoken of; `footprint`: what it
 //!   keeps besides the weights
+//! - `bert`: what an encoder is made of, its tensors and its arithmetic
+//! - `encoder`: texts of token ids to embeddings, with the checked shape of an encoder
+//! - `sentence`: what becomes of the rows of a text, as the files of sentence-transformers say
+//! - `kind`: which of the two a config.json describes
 
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
 
+mod bert;
 mod decoder;
+mod encoder;
 mod error;
 mod family;
 mod fields;
 mod footprint;
+mod kind;
 mod layer;
 mod llama;
 mod mistral;
@@ -36,19 +43,23 @@ mod qwen3;
 mod rope;
 mod rows;
 mod sequence;
+mod sentence;
 mod spec;
 mod stage;
 mod weights;
 
 pub use decoder::{DEFAULT_CHUNK_ROWS, Decoder, Settings};
+pub use encoder::{Embeds, Encoder, EncoderSettings, EncoderSpec, Names, SUPPORTED_ENCODERS};
 pub use error::Error;
 pub use family::SUPPORTED;
 pub use firstlight_device::Draw;
 pub use footprint::Footprint;
+pub use kind::Kind;
 pub use passes::Passes;
 pub use rope::{Rope, Scaling};
 pub use rows::Rows;
 pub use sequence::Sequence;
+pub use sentence::{Pooling, Sentence, SentenceFiles};
 pub use spec::{Biases, MAX_CONFIG_BYTES, Spec};
 pub use stage::{Stage, StageOrder, TensorSpec};
 pub use weights::{Group, PromptRows};

@@ -66,14 +66,17 @@ pub struct Biases {
 impl Spec {
     /// Reads and checks a config.json.
     pub fn parse(config: &[u8]) -> Result<Self, Error> {
-        let fields = Fields::parse(config)?;
-        let known = family::find(&fields)?;
-        check_computable(&fields)?;
+        Self::read(&Fields::parse(config)?)
+    }
+
+    pub(crate) fn read(fields: &Fields) -> Result<Self, Error> {
+        let known = family::decoder(fields)?;
+        check_computable(fields)?;
         let sizes = Sizes {
             layers: fields.size("num_hidden_layers", MAX_LAYERS)?,
             heads: fields.size("num_attention_heads", MAX_HEADS)?,
         };
-        let family = (known.read)(&fields, &sizes)?;
+        let family = (known.read)(fields, &sizes)?;
         let hidden_size = fields.size("hidden_size", MAX_WIDTH)?;
         let spec = Self {
             architecture: known.architecture,
@@ -83,10 +86,10 @@ impl Spec {
             layers: sizes.layers,
             heads: sizes.heads,
             kv_heads: family.kv_heads,
-            head_dim: head_dim(&fields, family.head_dim, hidden_size, sizes.heads)?,
+            head_dim: head_dim(fields, family.head_dim, hidden_size, sizes.heads)?,
             max_position_embeddings: fields.size("max_position_embeddings", MAX_POSITIONS)?,
             rms_norm_eps: fields.optional_number("rms_norm_eps", MIN_EPS)?.unwrap_or(DEFAULT_EPS),
-            rope: Rope::parse(&fields)?,
+            rope: Rope::parse(fields)?,
             tie_word_embeddings: fields.flag("tie_word_embeddings")?,
             biases: family.biases,
             qk_norm: family.qk_norm,
@@ -94,7 +97,7 @@ impl Spec {
             bos_ids: fields.ids("bos_token_id")?,
             eos_ids: fields.ids("eos_token_id")?,
         };
-        spec.check_heads(&fields)?;
+        spec.check_heads(fields)?;
         Ok(spec)
     }
 
@@ -106,6 +109,7 @@ impl Spec {
         }
         if !self.head_dim.is_multiple_of(2) {
             return Err(Error::Field {
+                file: "config.json",
                 field: fields.path("head_dim"),
                 found: self.head_dim.to_string(),
                 expected: "an even number: the rotary embedding turns pairs".to_owned(),
@@ -184,13 +188,18 @@ impl Spec {
 
 /// Refuses what would compute something else than the authors do.
 fn check_computable(fields: &Fields) -> Result<(), Error> {
-    if let Some(quantization) = fields.object("quantization_config")? {
-        return Err(Error::Quantized { method: quantization.shown("quant_method") });
-    }
+    check_not_quantized(fields)?;
     match fields.text("hidden_act")? {
         // Two names of one function; it is also the default of all families.
         None | Some("silu" | "swish") => Ok(()),
         Some(_) => Err(fields.wrong("hidden_act", "`silu`")),
+    }
+}
+
+pub(crate) fn check_not_quantized(fields: &Fields) -> Result<(), Error> {
+    match fields.object("quantization_config")? {
+        Some(packed) => Err(Error::Quantized { method: packed.shown("quant_method") }),
+        None => Ok(()),
     }
 }
 
@@ -216,18 +225,18 @@ pub const MAX_CONFIG_BYTES: usize = 1 << 20;
 // The limits on sizes are several times those of the largest published decoders (126 layers of
 // 16,384, 128 heads of 256, 262,144 tokens, 10 million positions), and small enough that no product
 // of them that is computed here passes 2^60.
-const MAX_LAYERS: usize = 1 << 10;
-const MAX_WIDTH: usize = 1 << 18;
+pub(crate) const MAX_LAYERS: usize = 1 << 10;
+pub(crate) const MAX_WIDTH: usize = 1 << 18;
 pub(crate) const MAX_HEADS: usize = 1 << 10;
 const MAX_HEAD_DIM: usize = 1 << 10;
-const MAX_VOCABULARY: usize = 1 << 22;
+pub(crate) const MAX_VOCABULARY: usize = 1 << 22;
 pub(crate) const MAX_POSITIONS: usize = 1 << 26;
 
 /// What all families have where config.json does not say.
 const DEFAULT_EPS: f32 = 1e-6;
 
 /// Positive, so that a row of zeros is not divided by zero.
-const MIN_EPS: f32 = f32::MIN_POSITIVE;
+pub(crate) const MIN_EPS: f32 = f32::MIN_POSITIVE;
 
 #[cfg(test)]
 mod tests;

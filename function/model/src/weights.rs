@@ -22,7 +22,7 @@ pub struct Group<T> {
 }
 
 impl<T> Group<T> {
-    fn take(&mut self, tensor: &str) -> Result<T, Error> {
+    pub(crate) fn take(&mut self, tensor: &str) -> Result<T, Error> {
         let missing =
             || Error::MissingTensor { stage: self.stage.clone(), tensor: tensor.to_owned() };
         self.tensors.remove(tensor).ok_or_else(missing)
@@ -125,7 +125,7 @@ where
 
     fn pull(&mut self, spec: &Spec) -> Result<(), Error> {
         let part = self.awaited.next().expect("each weight is in one of the stages");
-        let mut group = self.next_group(part)?;
+        let mut group = next_group(&mut self.groups, part.name())?;
         match part {
             Part::Layer(layer) => {
                 let taken = Layer::build(spec, layer, &mut |name, _| group.take(&name))?;
@@ -144,18 +144,24 @@ where
         Ok(())
     }
 
-    fn next_group(&mut self, part: Part) -> Result<Group<T>, Error> {
-        let expected = part.name();
-        match self.groups.next() {
-            None => Err(Error::Ended { stage: expected }),
-            Some(Err(error)) => Err(Error::Load(error.into())),
-            Some(Ok(group)) if group.stage == expected => Ok(group),
-            Some(Ok(group)) => Err(Error::Order { expected, found: group.stage }),
-        }
-    }
-
     fn put_table(&mut self, table: T) {
         self.table = Some(table);
         self.prompt_rows = None;
+    }
+}
+
+/// The next stage, if it is the one that is due.
+pub(crate) fn next_group<T, E>(
+    groups: &mut impl Iterator<Item = Result<Group<T>, E>>,
+    expected: String,
+) -> Result<Group<T>, Error>
+where
+    E: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    match groups.next() {
+        None => Err(Error::Ended { stage: expected }),
+        Some(Err(error)) => Err(Error::Load(error.into())),
+        Some(Ok(group)) if group.stage == expected => Ok(group),
+        Some(Ok(group)) => Err(Error::Order { expected, found: group.stage }),
     }
 }

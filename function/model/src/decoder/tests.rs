@@ -183,7 +183,7 @@ type On<D> = Alone<D, Groups<<D as Device>::Tensor>>;
 type OnCpu = On<Cpu>;
 type Pulled = Rc<RefCell<Vec<String>>>;
 
-fn read_shard(file: &Bytes, tensors: &mut HashMap<String, Tensor>) {
+pub(crate) fn read_shard(file: &Bytes, tensors: &mut HashMap<String, Tensor>) {
     for (name, view) in SafeTensors::deserialize(file).unwrap().tensors() {
         let dtype = match view.dtype() {
             Dtype::F32 => DType::F32,
@@ -198,7 +198,7 @@ fn read_shard(file: &Bytes, tensors: &mut HashMap<String, Tensor>) {
 }
 
 /// A NaN is as far away as can be.
-fn max_difference(found: &[f32], expected: &[f32]) -> f32 {
+pub(crate) fn max_difference(found: &[f32], expected: &[f32]) -> f32 {
     assert_eq!(found.len(), expected.len());
     let differences = found.iter().zip(expected).map(|(a, b)| (a - b).abs());
     differences.fold(0.0, |max, d| if d.is_nan() { f32::INFINITY } else { max.max(d) })

@@ -180,7 +180,8 @@ fn windows_are_per_layer() {
 #[test]
 fn what_cannot_be_computed_is_refused_by_name() {
     let supported = "supported are `LlamaForCausalLM`, `MistralForCausalLM`, `Qwen2ForCausalLM`, \
-        `Qwen3ForCausalLM`";
+        `Qwen3ForCausalLM`, and for embeddings `BertModel`, `BertForMaskedLM`, `BertForPreTraining`, \
+        `RobertaModel`, `RobertaForMaskedLM`, `XLMRobertaModel`, `XLMRobertaForMaskedLM`";
     let ropes = "supported are `default`, `linear` and `llama3`";
     let cases = [
         (
@@ -189,7 +190,9 @@ fn what_cannot_be_computed_is_refused_by_name() {
         ),
         (
             json!({"architectures": null, "model_type": "bert"}),
-            format!("architecture `bert` is not supported; {supported}"),
+            "`BertModel` makes embeddings and no text\n\
+             hint: firstlight embed MODEL 'Some text'"
+                .into(),
         ),
         (
             json!({"architectures": ["LlamaForSequenceClassification"]}),
@@ -353,11 +356,11 @@ fn contradictory_windows_and_frequencies_are_refused() {
 
 #[test]
 fn bytes_that_are_no_config_are_refused() {
-    assert!(matches!(Spec::parse(b""), Err(Error::ConfigJson(_))));
-    assert!(matches!(Spec::parse(b"{\"hidden_size\": "), Err(Error::ConfigJson(_))));
-    assert!(matches!(Spec::parse(&[0xff; 8]), Err(Error::ConfigJson(_))));
-    assert!(matches!(Spec::parse(b"[1, 2]"), Err(Error::ConfigNotAnObject)));
-    assert!(matches!(Spec::parse("[".repeat(100_000).as_bytes()), Err(Error::ConfigJson(_))));
+    assert!(matches!(Spec::parse(b""), Err(Error::Json { .. })));
+    assert!(matches!(Spec::parse(b"{\"hidden_size\": "), Err(Error::Json { .. })));
+    assert!(matches!(Spec::parse(&[0xff; 8]), Err(Error::Json { .. })));
+    assert!(matches!(Spec::parse(b"[1, 2]"), Err(Error::NotAnObject { .. })));
+    assert!(matches!(Spec::parse("[".repeat(100_000).as_bytes()), Err(Error::Json { .. })));
     let large = vec![b' '; MAX_CONFIG_BYTES + 1];
     let error = Spec::parse(&large).unwrap_err();
     assert_eq!(error.to_string(), "config.json has 1048577 bytes, more than the limit of 1048576");

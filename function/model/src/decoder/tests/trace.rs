@@ -2,7 +2,7 @@
 
 use std::{cell::RefCell, ops::Range, rc::Rc};
 
-use firstlight_device::{Device, Error, Linear, Span, Tensor};
+use firstlight_device::{Device, Error, Gelu, Linear, Mask, Norm, Span, Tensor};
 
 use super::{Alone, Fixture, settings};
 use crate::{Decoder, Group, PromptRows, StageOrder};
@@ -91,6 +91,18 @@ impl Device for Trace {
         Ok(())
     }
 
+    fn layer_norm(&self, _: &mut Rows, _: Norm<'_, ()>, _: f32) -> Result<(), Error> {
+        unreachable!("decoders have other norms")
+    }
+
+    fn add(&self, _: &mut Rows, _: &Rows) -> Result<(), Error> {
+        unreachable!("products add to the residual stream themselves")
+    }
+
+    fn linear_gelu(&self, _: &Rows, _: Linear<'_, ()>, _: Gelu, _: &mut Rows) -> Result<(), Error> {
+        unreachable!("decoders have gates")
+    }
+
     fn set_positions(&self, x: &mut Range<usize>, spans: &[Span<'_>]) -> Result<(), Error> {
         let &[Span { first, rows, .. }] = spans else { panic!("one sequence") };
         *x = first..first + rows;
@@ -121,7 +133,7 @@ impl Device for Trace {
         cache: &Rows,
         positions: &Range<usize>,
         _: f32,
-        _: Option<usize>,
+        _: Mask,
         out: &mut Rows,
     ) -> Result<(), Error> {
         assert_eq!((queries, positions.end), (&*out, *cache));
