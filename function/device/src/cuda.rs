@@ -376,6 +376,9 @@ impl Device for Cuda {
         let tiles = self.cache != DType::F32;
         positions.set(spans, tiles, &mut self.staging())?;
         let half = number(positions.head_dim() / 2);
+        if half == 0 {
+            return Ok(()); // of heads that do not turn
+        }
         let arguments = Arguments::new()
             .with(positions.frequencies())
             .with(positions.places())

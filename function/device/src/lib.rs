@@ -91,7 +91,8 @@ pub trait Device {
     ) -> Result<Self::KvCache, Error>;
 
     /// Room for the positions of `rows` rows, whose sequences have `blocks` blocks at most, all
-    /// together. Heads have `2 * inverse_frequencies.len()` columns.
+    /// together. Heads that turn have `2 * inverse_frequencies.len()` columns; for those of a model
+    /// without rotary embedding there are none.
     fn positions(
         &self,
         rows: usize,

@@ -58,6 +58,9 @@ impl Positions {
     fn set_turns(&mut self, spans: &[Span<'_>]) {
         self.turns.set_rows(spans.iter().map(|span| span.rows).sum());
         let (_, head_dim) = self.turns.shape();
+        if head_dim == 0 {
+            return; // of heads that do not turn
+        }
         let mut turns = self.turns.as_mut_slice();
         for span in spans {
             let own = turns.split_off_mut(..span.rows * head_dim).expect("a turn for each row");
