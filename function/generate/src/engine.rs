@@ -33,6 +33,7 @@ pub use job::{Cancelled, Event, Job, Out, Token, Usage};
 pub use refusal::Refusal;
 pub use statistics::Statistics;
 pub use worker::Worker;
+pub(crate) use worker::{failed, panicked};
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};

@@ -235,6 +235,18 @@ pub enum Error {
         first_id: u32,
     },
 
+    /// A text is longer than an encoder takes.
+    #[error(
+        "the text has {tokens} tokens, and the model takes {limit}\nhint: shorten the text, or have \
+         it cut"
+    )]
+    TextBeyondModel {
+        /// Of the text, with those that the model expects around it.
+        tokens: usize,
+        /// The most that the model takes.
+        limit: usize,
+    },
+
     /// The model could not be loaded, or failed while it computed.
     #[error(transparent)]
     Model(Box<dyn std::error::Error + Send + Sync>),

@@ -17,6 +17,7 @@
 //! - [`generation`]: the state machine that joins the last four
 //! - [`bias`]: what a user adds to logits; [`logprobs`]: how likely a token was
 //! - [`engine`]: many generations at once, on one thread that computes
+//! - [`embed`]: embeddings of many texts, on one thread that computes
 //! - [`error`]: what can be wrong with any of it
 
 #![forbid(unsafe_code)]
@@ -24,6 +25,7 @@
 pub mod bias;
 pub mod chat;
 pub mod detokenizer;
+pub mod embed;
 pub mod engine;
 pub mod error;
 pub mod generation;
@@ -39,6 +41,7 @@ pub mod tokenizer;
 pub use bias::Bias;
 pub use chat::{ChatTemplate, Message};
 pub use detokenizer::Detokenizer;
+pub use embed::Embedder;
 pub use engine::Engine;
 pub use error::Error;
 pub use generation::{Generation, GenerationRequest, Step};

@@ -33,6 +33,7 @@ use std::sync::Arc;
 
 use serde::de::IgnoredAny;
 use serde_json::Value;
+use tokenizers::{PostProcessor as _, TruncationDirection};
 
 use self::pipeline::Pipeline;
 use crate::{Error, Result};
@@ -68,15 +69,25 @@ impl Tokenizer {
     /// The ids of `text`. `add_special` adds the tokens that the model expects around every text
     /// (as `<s>`); a rendered chat template has written them already.
     pub fn encode(&self, text: &str, add_special: bool) -> Result<Vec<u32>> {
-        if text.len() > MAX_TEXT_BYTES {
-            return Err(Error::TextTooLong { bytes: text.len(), limit_bytes: MAX_TEXT_BYTES });
-        }
+        check_length(text)?;
         match &*self.runner {
             Runner::Pipeline(pipeline) => Ok(pipeline.encode(text, add_special)),
             Runner::Library(library) => library
                 .encode_fast(text, add_special)
                 .map(|encoding| encoding.get_ids().to_vec())
                 .map_err(|source| Error::Encode { source }),
+        }
+    }
+
+    /// The ids of `text` with the tokens that the model expects around every text, `limit` of them at
+    /// most: of a longer text the beginning, with the same tokens around it.
+    pub fn encode_within(&self, text: &str, limit: usize) -> Result<Vec<u32>> {
+        check_length(text)?;
+        match &*self.runner {
+            Runner::Pipeline(pipeline) => Ok(pipeline.encode_within(text, limit)),
+            Runner::Library(library) => {
+                encode_within(library, text, limit).map_err(|source| Error::Encode { source })
+            }
         }
     }
 
@@ -170,6 +181,25 @@ fn library(tokenizer_json: &[u8]) -> Result<tokenizers::Tokenizer> {
     library.with_padding(None);
     library.with_truncation(None).map_err(|source| Error::Tokenizer { source })?;
     Ok(library)
+}
+
+fn check_length(text: &str) -> Result<()> {
+    if text.len() > MAX_TEXT_BYTES {
+        return Err(Error::TextTooLong { bytes: text.len(), limit_bytes: MAX_TEXT_BYTES });
+    }
+    Ok(())
+}
+
+fn encode_within(
+    library: &tokenizers::Tokenizer,
+    text: &str,
+    limit: usize,
+) -> tokenizers::Result<Vec<u32>> {
+    let added = library.get_post_processor().map_or(0, |around| around.added_tokens(false));
+    let mut encoding = library.encode_fast(text, false)?;
+    encoding.truncate(limit.saturating_sub(added), 0, TruncationDirection::Right);
+    drop(encoding.take_overflowing());
+    Ok(library.post_process(encoding, None, true)?.get_ids().to_vec())
 }
 
 /// Says what is wrong with a file that the library could not read. Only then is it parsed a second

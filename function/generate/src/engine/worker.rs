@@ -287,11 +287,11 @@ fn rows<'a>(schedule: &'a Schedule<Answer>, part: &Part) -> Rows<'a> {
     }
 }
 
-fn failed(error: firstlight_model::Error) -> Error {
+pub(crate) fn failed(error: firstlight_model::Error) -> Error {
     Error::Model(Box::new(error))
 }
 
-fn panicked(panic: &(dyn Any + Send)) -> Error {
+pub(crate) fn panicked(panic: &(dyn Any + Send)) -> Error {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     Error::EnginePanicked { message: text.unwrap_or("it did not say why").to_owned() }

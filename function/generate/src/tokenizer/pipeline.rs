@@ -76,6 +76,16 @@ impl Pipeline {
         ids
     }
 
+    pub(super) fn encode_within(&self, text: &str, limit: usize) -> Vec<u32> {
+        let Affixes { before, after } = &self.affixes;
+        let mut ids = self.encode(text, true);
+        if ids.len() > limit {
+            ids.truncate(limit.saturating_sub(after.len()).max(before.len()));
+            ids.extend(after);
+        }
+        ids
+    }
+
     pub(super) fn decode(&self, ids: &[u32]) -> String {
         let shown = ids.iter().filter(|&&id| !self.is_special(id));
         self.decoder.decode(shown.filter_map(|&id| self.token(id)).map(Cow::Borrowed).collect())

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 use serde_json::json;
+use tokenizers::TruncationParams;
 
 use super::*;
 
@@ -120,6 +121,37 @@ fn padding_and_truncation_of_the_file_are_ignored() {
     let text = "Once upon a time there was a fox.";
     assert_eq!(tokenizer.encode(text, true).unwrap(), plain.encode(text, true).unwrap());
     assert_eq!(tokenizer.encode("a", true).unwrap(), plain.encode("a", true).unwrap());
+}
+
+#[test]
+fn a_text_is_cut_as_the_library_cuts_it() {
+    let mut file: Value = serde_json::from_slice(&demo_file("tokenizer.json")).unwrap();
+    let around = |name: &str, id| json!({"id": name, "ids": [id], "tokens": [name]});
+    let token = |name: &str| json!({"SpecialToken": {"id": name, "type_id": 0}});
+    let text = |name: &str| json!({"Sequence": {"id": name, "type_id": 0}});
+    file["post_processor"] = json!({
+        "type": "TemplateProcessing",
+        "single": [token("<s>"), text("A"), token("</s>")],
+        "pair": [text("A"), text("B")],
+        "special_tokens": {"<s>": around("<s>", 0), "</s>": around("</s>", 1)},
+    });
+    let mut other = file.clone();
+    other["pre_tokenizer"] = json!({"type": "Whitespace"});
+    for (file, runner) in [(&file, "run here"), (&other, "run by the library")] {
+        let file = file.to_string();
+        let ours = Tokenizer::parse(file.as_bytes()).unwrap();
+        assert!(format!("{ours:?}").contains(runner), "{ours:?}");
+        for limit in 2..20 {
+            let mut library = tokenizers::Tokenizer::from_bytes(file.as_bytes()).unwrap();
+            let truncation = TruncationParams { max_length: limit, ..Default::default() };
+            library.with_truncation(Some(truncation)).unwrap();
+            for text in ["", "a", "Once upon a time there was a fox who </s> ran and ran and ran."]
+            {
+                let expected = library.encode(text, true).unwrap();
+                assert_eq!(ours.encode_within(text, limit).unwrap(), expected.get_ids(), "{limit}");
+            }
+        }
+    }
 }
 
 #[test]
