@@ -1,0 +1,281 @@
+//! From a request's body to its answer, whole or streamed: what chat and completions share.
+//!
+//! ```text
+//! body ──► fields ──► (the model speaks) ──► prompts ──► jobs ──► first event ──► head ──► the rest
+//! ```
+//!
+//! What is wrong with the fields is told at once. Then the request waits until the tokenizer is
+//! there, and its jobs wait in the engine for the weights. The head of the response goes out with
+//! the first event, so that an error before it is a status, and a cold start's timing a header.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::Response;
+use firstlight_generate::engine::Event;
+use firstlight_generate::{Bias, Settings};
+use serde_json::Value;
+
+use crate::choices::{Choices, Work};
+use crate::fields::{Fields, wrong_value};
+use crate::form::{Choice, Form, Letterhead, TokenProbability, Usage};
+use crate::options::{Options, Stream};
+use crate::speech::{Prompt, Speech};
+use crate::sse::Events;
+use crate::{Refusal, Server, json, timing};
+
+/// A request that was read.
+pub(crate) trait Ask: Send + 'static {
+    /// The interface that it is of.
+    const FORM: Form;
+
+    /// Its prompts, as tokens. This may take a while.
+    fn prompts(&mut self, speech: &Speech) -> Result<Vec<Prompt>, Refusal>;
+
+    /// What is to be done with them.
+    fn wanted(self) -> Wanted;
+}
+
+/// What is to be done with prompts.
+pub(crate) struct Wanted {
+    pub(crate) options: Options,
+    pub(crate) logprobs: Option<u8>,
+    pub(crate) prompt_logprobs: Option<u8>,
+}
+
+/// Answers a request whose fields `read` understands.
+pub(crate) async fn answer<A: Ask>(
+    server: Server,
+    request: Request,
+    read: fn(&Fields<'_>) -> Result<A, Refusal>,
+) -> Result<Response, Refusal> {
+    let arrived = Instant::now();
+    let is_cold = server.is_cold();
+    let body = json::body(request, server.limits()).await?;
+    let model = server.model().clone();
+    let asked = server.work(body.len(), move || {
+        let body: Value =
+            serde_json::from_slice(&body).map_err(|source| Refusal::Json { source })?;
+        let fields = Fields::of_body(&body)?;
+        let name = fields.text("model")?;
+        model.check_name(name.ok_or_else(|| missing_model(&fields))?)?;
+        read(&fields)
+    });
+    let asked = asked.await?;
+    let speech = server.model().speech().await?;
+    let begun = {
+        let (server, speech) = (server.clone(), Arc::clone(&speech));
+        server.clone().work(usize::MAX, move || begin(&server, &speech, asked, arrived)).await?
+    };
+    let letterhead = Letterhead::new(A::FORM, server.model(), &speech.tokenizer);
+    let mut response = begun.response(letterhead).await?;
+    if is_cold {
+        timing::tell(server.model().timeline(), response.headers_mut());
+    }
+    Ok(response)
+}
+
+fn missing_model(fields: &Fields<'_>) -> Refusal {
+    Refusal::Missing { param: fields.param("model"), expected: "the name of the model" }
+}
+
+/// Makes jobs of a request.
+fn begin<A: Ask>(
+    server: &Server,
+    speech: &Speech,
+    mut asked: A,
+    arrived: Instant,
+) -> Result<Begun, Refusal> {
+    let in_prompt = |refusal| match refusal {
+        Refusal::Generate(error) => Refusal::Prompt { param: A::FORM.prompt_param(), error },
+        other => other,
+    };
+    let prompts = asked.prompts(speech).map_err(in_prompt)?;
+    let Wanted { options, logprobs, prompt_logprobs } = asked.wanted();
+    let answers = options.choices;
+    if prompts.len() * answers > MAX_CHOICES {
+        let found =
+            format!("{answers}` for {} prompts: `{}", prompts.len(), prompts.len() * answers);
+        return Err(wrong_value("n", found, format!("{MAX_CHOICES} answers in all at most")));
+    }
+    let stream = options.stream;
+    let work = work::<A>(server, speech, options, logprobs, prompt_logprobs)?;
+    let prefixes = prompts.iter().flat_map(|prompt| vec![prompt.clone(); answers]).collect();
+    let choices = Choices::submit(speech, prompts, &work, server.recorder(), arrived)?;
+    Ok(Begun { choices, prompts: prefixes, answers, stream, has_logprobs: logprobs.is_some() })
+}
+
+fn work<A: Ask>(
+    server: &Server,
+    speech: &Speech,
+    options: Options,
+    logprobs: Option<u8>,
+    prompt_logprobs: Option<u8>,
+) -> Result<Work, Refusal> {
+    let Options { mut flags, bias, choices: answers, .. } = options;
+    flags.max_tokens = Some(answer_tokens(server, speech, flags.max_tokens)?);
+    let vocabulary_size = speech.engine.limits().vocabulary_size;
+    Ok(Work {
+        settings: Settings::merge(flags, &speech.defaults)?,
+        bias: Bias::new(bias, vocabulary_size)?,
+        logprobs,
+        prompt_logprobs,
+        answers,
+        param: A::FORM.prompt_param(),
+    })
+}
+
+/// How long an answer may be: as asked for, as the model's authors say, or to the end of the
+/// context.
+fn answer_tokens(server: &Server, speech: &Speech, asked: Option<u32>) -> Result<u32, Refusal> {
+    let limit = server.limits().answer_tokens.map_or(u32::MAX, u32::from);
+    match asked {
+        Some(tokens) if tokens > limit => {
+            let allowed = format!("1 to {limit}, which is the limit of this server");
+            Err(wrong_value("max_tokens", tokens.to_string(), allowed))
+        }
+        Some(tokens) => Ok(tokens),
+        None => Ok(speech.defaults.max_new_tokens.unwrap_or(u32::MAX).min(limit)),
+    }
+}
+
+/// Jobs that the engine has taken.
+struct Begun {
+    choices: Choices,
+    /// The prompt of each choice.
+    prompts: Vec<Prompt>,
+    /// Answers to each prompt.
+    answers: usize,
+    stream: Option<Stream>,
+    has_logprobs: bool,
+}
+
+impl Begun {
+    async fn response(self, letterhead: Letterhead) -> Result<Response, Refusal> {
+        match self.stream {
+            None => self.whole(&letterhead).await,
+            Some(stream) => self.streamed(letterhead, stream).await,
+        }
+    }
+
+    async fn whole(mut self, letterhead: &Letterhead) -> Result<Response, Refusal> {
+        let mut progress = Progress::new(&self.prompts, self.answers);
+        let mut whole: Vec<Choice> = self.prompts.iter().map(|_| Choice::default()).collect();
+        while !progress.is_over() {
+            let event = self.choices.next().await;
+            let (index, piece) = progress.take(event)?;
+            let Some(piece) = piece else { continue };
+            whole[index].text += &piece.text;
+            whole[index].logprobs.extend(piece.logprobs);
+            whole[index].finish = piece.finish;
+        }
+        let body = letterhead.whole(&whole, progress.usage(), self.has_logprobs);
+        let mut response = Response::new(Body::from(body));
+        let kind = HeaderValue::from_static("application/json");
+        response.headers_mut().insert(CONTENT_TYPE, kind);
+        Ok(response)
+    }
+
+    async fn streamed(
+        mut self,
+        letterhead: Letterhead,
+        stream: Stream,
+    ) -> Result<Response, Refusal> {
+        let mut progress = Progress::new(&self.prompts, self.answers);
+        let first = loop {
+            let event = self.choices.next().await;
+            if let (index, Some(piece)) = progress.take(event)? {
+                break (index, piece);
+            }
+        };
+        let events = Events::new(letterhead, self.choices, progress, stream, self.has_logprobs);
+        let mut response = Response::new(Body::new(events.after(first)));
+        *response.status_mut() = StatusCode::OK;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        // nginx would collect the events otherwise.
+        headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+        Ok(response)
+    }
+}
+
+/// How far the choices of a request are.
+pub(crate) struct Progress {
+    /// Of each choice what its answer is to begin with, until it has begun.
+    prefixes: Vec<Option<Prompt>>,
+    unfinished: usize,
+    usage: Usage,
+}
+
+impl Progress {
+    /// A prompt for each choice, of which `answers` in a row are the same.
+    fn new(prompts: &[Prompt], answers: usize) -> Self {
+        let distinct = prompts.iter().step_by(answers);
+        Self {
+            prefixes: prompts.iter().cloned().map(Some).collect(),
+            unfinished: prompts.len(),
+            usage: Usage::new(distinct.map(|prompt| prompt.ids.len()).sum(), 0),
+        }
+    }
+
+    pub(crate) fn choices(&self) -> usize {
+        self.prefixes.len()
+    }
+
+    /// Whether every choice has come to its end.
+    pub(crate) fn is_over(&self) -> bool {
+        self.unfinished == 0
+    }
+
+    pub(crate) fn usage(&self) -> Usage {
+        self.usage
+    }
+
+    /// What an event adds to which choice.
+    pub(crate) fn take(
+        &mut self,
+        event: Option<(usize, Event)>,
+    ) -> Result<(usize, Option<Choice>), Refusal> {
+        let (index, event) = event.ok_or(Refusal::BrokenOff)?;
+        let piece = match event {
+            Event::Started => None,
+            Event::Failed(error) => return Err(Refusal::Engine(error)),
+            Event::Prompt(probabilities) => self.begin(index, probabilities),
+            Event::Token(token) => {
+                let mut piece = self.begin(index, Vec::new()).unwrap_or_default();
+                piece.text += &token.text;
+                let id = token.id;
+                let known = token.logprobs;
+                piece.logprobs.extend(known.map(|it| TokenProbability { id, logprobs: Some(it) }));
+                Some(piece)
+            }
+            Event::Finished { finish, usage } => {
+                self.unfinished -= 1;
+                let completion_tokens = self.usage.completion_tokens + usage.generated_tokens;
+                self.usage = Usage::new(self.usage.prompt_tokens, completion_tokens);
+                Some(Choice { finish: Some(finish), ..Choice::default() })
+            }
+        };
+        Ok((index, piece))
+    }
+
+    /// What an answer begins with, the first time.
+    fn begin(
+        &mut self,
+        index: usize,
+        probabilities: Vec<Option<firstlight_generate::Logprobs>>,
+    ) -> Option<Choice> {
+        let prompt = self.prefixes[index].take()?;
+        let tokens = prompt.ids.into_iter().zip(probabilities);
+        let logprobs = tokens.map(|(id, logprobs)| TokenProbability { id, logprobs }).collect();
+        Some(Choice { text: prompt.text, logprobs, finish: None })
+    }
+}
+
+/// As many as OpenAI's interface allows for one prompt.
+const MAX_CHOICES: usize = 128;

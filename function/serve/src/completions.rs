@@ -1,0 +1,173 @@
+//! `/v1/completions`: prompts as text or tokens, and what follows them.
+
+use axum::extract::{Request, State};
+use axum::response::Response;
+use serde_json::Value;
+
+use crate::answer::{self, Ask, Wanted};
+use crate::fields::{Fields, wrong_type, wrong_value};
+use crate::form::Form;
+use crate::options::{Options, token_id};
+use crate::speech::{Prompt, Speech};
+use crate::{Refusal, Server};
+
+/// Goes on from prompts.
+pub(crate) async fn complete(
+    State(server): State<Server>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    answer::answer(server, request, CompletionRequest::read).await
+}
+
+/// A request that was checked.
+struct CompletionRequest {
+    prompts: Vec<Raw>,
+    options: Options,
+    logprobs: Option<u8>,
+    /// Whether an answer begins with its prompt.
+    echo: bool,
+}
+
+/// A prompt as it was given.
+#[derive(Debug, PartialEq)]
+enum Raw {
+    Text(String),
+    Tokens(Vec<u32>),
+}
+
+impl CompletionRequest {
+    fn read(fields: &Fields<'_>) -> Result<Self, Refusal> {
+        let mut options = Options::read(fields)?;
+        options.flags.max_tokens.get_or_insert(DEFAULT_MAX_TOKENS);
+        let best_of = fields.integer("best_of", 1..=128)?;
+        if best_of.is_some_and(|best_of| usize::try_from(best_of) != Ok(options.choices)) {
+            let reason =
+                "more answers than are returned are not made: leave it out, or equal to `n`";
+            return Err(Refusal::not_served("best_of", reason));
+        }
+        let logprobs = fields.integer("logprobs", 0..=20)?;
+        Ok(Self {
+            prompts: prompts(fields)?,
+            options,
+            logprobs: logprobs.map(|top| u8::try_from(top).expect("it was checked")),
+            echo: fields.boolean("echo")?.unwrap_or(false),
+        })
+    }
+}
+
+impl Ask for CompletionRequest {
+    const FORM: Form = Form::Completion;
+
+    fn prompts(&mut self, speech: &Speech) -> Result<Vec<Prompt>, Refusal> {
+        let raw = std::mem::take(&mut self.prompts);
+        raw.into_iter().map(|prompt| encoded(prompt, self.echo, speech)).collect()
+    }
+
+    fn wanted(self) -> Wanted {
+        let Self { options, logprobs, echo, .. } = self;
+        Wanted { options, logprobs, prompt_logprobs: logprobs.filter(|_| echo) }
+    }
+}
+
+fn encoded(prompt: Raw, echo: bool, speech: &Speech) -> Result<Prompt, Refusal> {
+    let (ids, text) = match prompt {
+        Raw::Text(text) => (speech.tokenizer.encode(&text, true)?, text),
+        Raw::Tokens(ids) if echo => {
+            let text = speech.tokenizer.decode(&ids)?;
+            (ids, text)
+        }
+        Raw::Tokens(ids) => (ids, String::new()),
+    };
+    Ok(Prompt { ids, text: if echo { text } else { String::new() } })
+}
+
+fn prompts(fields: &Fields<'_>) -> Result<Vec<Raw>, Refusal> {
+    let prompt = fields.required("prompt", PROMPT)?;
+    let list = match prompt {
+        Value::String(text) => return Ok(vec![Raw::Text(text.clone())]),
+        Value::Array(list) => list,
+        other => return Err(wrong_type("prompt", other, PROMPT)),
+    };
+    match list.first() {
+        None => Err(wrong_value("prompt", "[]", PROMPT)),
+        Some(Value::Number(_)) => Ok(vec![Raw::Tokens(tokens(list, "prompt")?)]),
+        Some(_) if list.len() > MAX_PROMPTS => {
+            let found = format!("an array of {}", list.len());
+            Err(wrong_value("prompt", found, format!("{MAX_PROMPTS} prompts at most")))
+        }
+        Some(_) => {
+            let each = |(n, value)| one(value, &format!("prompt[{n}]"));
+            list.iter().enumerate().map(each).collect()
+        }
+    }
+}
+
+fn one(value: &Value, param: &str) -> Result<Raw, Refusal> {
+    match value {
+        Value::String(text) => Ok(Raw::Text(text.clone())),
+        Value::Array(ids) => Ok(Raw::Tokens(tokens(ids, param)?)),
+        other => Err(wrong_type(param, other, "a string or an array of token ids")),
+    }
+}
+
+fn tokens(list: &[Value], param: &str) -> Result<Vec<u32>, Refusal> {
+    list.iter().enumerate().map(|(n, id)| token_id(id, || format!("{param}[{n}]"))).collect()
+}
+
+const PROMPT: &str = "a string, an array of strings, or an array of token ids or of such arrays";
+
+/// What OpenAI's interface says for this route.
+const DEFAULT_MAX_TOKENS: u32 = 16;
+
+/// As many answers as one request may ask for of one prompt.
+const MAX_PROMPTS: usize = 128;
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(body: &Value) -> Result<CompletionRequest, Refusal> {
+        CompletionRequest::read(&Fields::of_body(body).unwrap())
+    }
+
+    #[test]
+    fn a_prompt_has_four_forms() {
+        let prompts = |prompt: Value| read(&json!({"prompt": prompt})).unwrap().prompts;
+        let text = |text: &str| Raw::Text(text.to_owned());
+        assert_eq!(prompts(json!("a")), [text("a")]);
+        assert_eq!(prompts(json!(["a", "b"])), [text("a"), text("b")]);
+        assert_eq!(prompts(json!([1, 2])), [Raw::Tokens(vec![1, 2])]);
+        assert_eq!(prompts(json!([[1], [2, 3]])), [Raw::Tokens(vec![1]), Raw::Tokens(vec![2, 3])]);
+    }
+
+    #[test]
+    fn each_wrong_field_is_named() {
+        for (body, param) in [
+            (json!({}), "prompt"),
+            (json!({"prompt": 3}), "prompt"),
+            (json!({"prompt": []}), "prompt"),
+            (json!({"prompt": [1, "a"]}), "prompt[1]"),
+            (json!({"prompt": ["a", 1]}), "prompt[1]"),
+            (json!({"prompt": [[1, -2]]}), "prompt[0][1]"),
+            (json!({"prompt": [4_294_967_296_u64]}), "prompt[0]"),
+            (json!({"prompt": vec!["a"; 129]}), "prompt"),
+            (json!({"prompt": "a", "best_of": 2}), "best_of"),
+            (json!({"prompt": "a", "suffix": "b"}), "suffix"),
+            (json!({"prompt": "a", "logprobs": true}), "logprobs"),
+            (json!({"prompt": "a", "logprobs": 21}), "logprobs"),
+            (json!({"prompt": "a", "echo": 1}), "echo"),
+        ] {
+            let refusal = read(&body).err().expect("it should be refused");
+            let object = serde_json::to_value(refusal.object()).unwrap();
+            assert_eq!(object["error"]["param"], param, "{body}: {refusal}");
+        }
+    }
+
+    #[test]
+    fn sixteen_tokens_follow_where_no_number_is_given() {
+        let request = read(&json!({"prompt": "a", "best_of": 1, "suffix": ""})).unwrap();
+        assert_eq!(request.options.flags.max_tokens, Some(16));
+    }
+}

@@ -1,0 +1,132 @@
+//! One line of log and one count for each request, and the headers that join its pieces.
+//!
+//! The line is written when the last byte of the answer is out, or when the client went away. It
+//! has no body, no key and no query: nothing that could be a secret.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use axum::body::Body;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method};
+use axum::middleware::Next;
+use axum::response::Response;
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use tracing::Instrument;
+
+use crate::Server;
+use crate::activity::Busy;
+use crate::trace::Trace;
+
+/// Follows a request to its end.
+pub(crate) async fn keep(State(server): State<Server>, request: Request, next: Next) -> Response {
+    let mut entry = Entry::new(server, &request);
+    let span = tracing::info_span!("request", trace_id = entry.trace.id());
+    let mut response = next.run(request).instrument(span).await;
+    entry.status = Some(response.status().as_u16());
+    entry.sign(response.headers_mut());
+    response.map(|body| Body::new(Followed { body, entry }))
+}
+
+/// A request on its way.
+struct Entry {
+    server: Server,
+    trace: Trace,
+    method: Method,
+    /// As it is known to the router: what clients make up is not counted one by one.
+    route: String,
+    began: Instant,
+    /// None until the head of the answer is known.
+    status: Option<u16>,
+    bytes: u64,
+    /// Whether the whole answer was taken.
+    is_complete: bool,
+    /// Kept for what only counts while it lives.
+    _busy: Option<Busy>,
+}
+
+impl Entry {
+    fn new(server: Server, request: &Request) -> Self {
+        let header = request.headers().get(TRACEPARENT).map(HeaderValue::as_bytes);
+        let route = request.extensions().get::<MatchedPath>();
+        let route = route.map_or("other", MatchedPath::as_str).to_owned();
+        // Probes and scrapes do not keep an instance awake.
+        let is_work = route.contains("/v1/");
+        let busy = is_work.then(|| server.activity().begin());
+        Self {
+            trace: Trace::from_header(header),
+            method: request.method().clone(),
+            route,
+            began: Instant::now(),
+            status: None,
+            bytes: 0,
+            is_complete: false,
+            _busy: busy,
+            server,
+        }
+    }
+
+    fn sign(&self, headers: &mut HeaderMap) {
+        let signs = [(TRACEPARENT, self.trace.to_string()), (REQUEST_ID, self.trace.id())];
+        for (name, value) in signs {
+            let value = HeaderValue::try_from(value).expect("hexadecimal digits and dashes");
+            headers.insert(name, value);
+        }
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        // As nginx writes it, where the client left before there was a status.
+        let status = self.status.unwrap_or(499);
+        self.server.recorder().answered(&self.route, status);
+        tracing::info!(
+            trace_id = self.trace.id(),
+            parent_id = self.trace.parent.map(|parent| format!("{parent:016x}")),
+            method = %self.method,
+            route = self.route,
+            status,
+            bytes = self.bytes,
+            complete = self.is_complete,
+            ms = self.began.elapsed().as_secs_f64() * 1e3,
+            "answered"
+        );
+    }
+}
+
+/// The body of an answer that is followed.
+struct Followed {
+    body: Body,
+    entry: Entry,
+}
+
+impl HttpBody for Followed {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(context));
+        if let Some(Ok(frame)) = &frame {
+            self.entry.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+        }
+        self.entry.is_complete = frame.is_none() || self.body.is_end_stream();
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+const TRACEPARENT: &str = "traceparent";
+/// What OpenAI's clients show with an error.
+const REQUEST_ID: &str = "x-request-id";

@@ -1,0 +1,54 @@
+//! JSON in and out of HTTP.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::header::{CONTENT_TYPE, HeaderMap};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::Response;
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::Serialize;
+
+use crate::{Limits, Refusal};
+
+/// `value` as a response.
+pub(crate) fn response(status: StatusCode, value: &impl Serialize) -> Response {
+    let json = serde_json::to_vec(value).expect("our types have string keys and no map fails");
+    let mut response = Response::new(Body::from(json));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
+    response
+}
+
+/// The body of a request that says that it is JSON, within limits of length and time.
+pub(crate) async fn body(request: Request, limits: &Limits) -> Result<Bytes, Refusal> {
+    check_type(request.headers())?;
+    let limit_bytes = limits.body_bytes;
+    let collected = Limited::new(request.into_body(), limit_bytes).collect();
+    match tokio::time::timeout(limits.body_time, collected).await {
+        Err(_) => Err(Refusal::BodyTooSlow { limit_s: whole_seconds(limits.body_time) }),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            Err(Refusal::BodyTooLong { limit_bytes })
+        }
+        Ok(Err(error)) => Err(Refusal::BodyBroken { source: axum::Error::new(error) }),
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+    }
+}
+
+/// Only what no form of a foreign page can send without being asked first.
+fn check_type(headers: &HeaderMap) -> Result<(), Refusal> {
+    let found = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    let found = String::from_utf8_lossy(found);
+    let essence = found.split(';').next().unwrap_or_default().trim();
+    let is_json =
+        essence.eq_ignore_ascii_case(JSON) || essence.to_ascii_lowercase().ends_with("+json");
+    if is_json { Ok(()) } else { Err(Refusal::ContentType { found: found.into_owned() }) }
+}
+
+fn whole_seconds(time: Duration) -> u64 {
+    time.as_secs()
+}
+
+const JSON: &str = "application/json";

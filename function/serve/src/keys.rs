@@ -1,0 +1,100 @@
+//! Who may ask: API keys, as `Authorization: Bearer KEY`.
+
+use std::fmt;
+
+use axum::extract::{Request, State};
+use axum::http::HeaderMap;
+use axum::http::header::AUTHORIZATION;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use subtle::ConstantTimeEq;
+
+use crate::{Refusal, Server};
+
+/// The keys that are known. What they are is never shown.
+#[derive(Clone, Default)]
+pub struct Keys(Vec<String>);
+
+impl Keys {
+    /// One key a line; what surrounds it is not part of it, and empty lines are none.
+    #[must_use]
+    pub fn parse(text: &str) -> Self {
+        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+        Self(lines.map(str::to_owned).collect())
+    }
+
+    /// Those of both.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.0.extend(other.0);
+        self
+    }
+
+    fn check(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        let given = headers.get(AUTHORIZATION).map(|value| value.as_bytes());
+        let was_given = given.is_some();
+        let given = given.and_then(bearer).unwrap_or_default();
+        // All are compared, each in a time that does not tell how much of it was right.
+        let matches = |key: &String| key.as_bytes().ct_eq(given).unwrap_u8();
+        let known = self.0.iter().map(matches).fold(0, |any, one| any | one);
+        if known == 1 { Ok(()) } else { Err(Refusal::Key { was_given }) }
+    }
+}
+
+/// What stands after the scheme, whose case does not matter.
+fn bearer(value: &[u8]) -> Option<&[u8]> {
+    let (scheme, key) = value.split_at_checked(SCHEME.len())?;
+    scheme.eq_ignore_ascii_case(SCHEME).then(|| key.trim_ascii())
+}
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} keys", self.0.len())
+    }
+}
+
+/// Lets those pass who have a key.
+pub(crate) async fn check(State(server): State<Server>, request: Request, next: Next) -> Response {
+    match server.settings().keys.check(request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err(refusal) => refusal.into_response(),
+    }
+}
+
+const SCHEME: &[u8] = b"Bearer ";
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    fn passes(keys: &Keys, given: Option<&'static str>) -> bool {
+        let mut headers = HeaderMap::new();
+        if let Some(given) = given {
+            headers.insert(AUTHORIZATION, HeaderValue::from_static(given));
+        }
+        keys.check(&headers).is_ok()
+    }
+
+    #[test]
+    fn one_of_the_keys_opens_and_nothing_else_does() {
+        let keys = Keys::parse(" one\n\ntwo \r\n").and(Keys::parse("three"));
+        for given in ["Bearer one", "bearer two", "BEARER  three "] {
+            assert!(passes(&keys, Some(given)), "{given}");
+        }
+        for given in ["", "one", "Bearer", "Bearer ", "Bearer o", "Bearer onee", "Basic one"] {
+            assert!(!passes(&keys, Some(given)), "{given}");
+        }
+        assert!(!passes(&keys, None));
+        assert!(passes(&Keys::default(), None) && passes(&Keys::parse("\n"), Some("Bearer x")));
+    }
+
+    #[test]
+    fn keys_are_not_shown() {
+        assert_eq!(format!("{:?}", Keys::parse("secret")), "1 keys");
+    }
+}

@@ -1,0 +1,162 @@
+//! The model as the handlers see it: a name, how far its load is, and, once it is known, how to
+//! speak to it.
+//!
+//! Whoever loads the model tells of it through the same [`Model`]; requests that came before wait
+//! for [`Model::speech`] and ride the load.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use firstlight_timeline::Timeline;
+use serde::Serialize;
+use tokio::sync::watch;
+
+use crate::Refusal;
+use crate::speech::Speech;
+
+/// How far the load is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum State {
+    /// It is not known yet what is to be loaded.
+    Starting,
+    /// The weights are on their way.
+    Loading,
+    /// All weights were computed with once.
+    Ready,
+    /// There will be no answer.
+    Failed,
+}
+
+/// One model. Clones are the same one.
+#[derive(Clone)]
+pub struct Model(Arc<Inner>);
+
+struct Inner {
+    /// What requests call it; the first is what answers call it.
+    names: Vec<String>,
+    timeline: Timeline,
+    created_unix_s: u64,
+    progress: watch::Sender<Progress>,
+}
+
+/// What is known so far.
+struct Progress {
+    state: State,
+    speech: Option<Arc<Speech>>,
+    error: Option<Arc<str>>,
+}
+
+impl Model {
+    /// A model of which nothing is known but its names.
+    ///
+    /// # Panics
+    /// If there is no name.
+    #[must_use]
+    pub fn new(names: Vec<String>, timeline: Timeline) -> Self {
+        assert!(!names.is_empty(), "a model has a name");
+        let created_unix_s = unix_s();
+        let progress = Progress { state: State::Starting, speech: None, error: None };
+        let progress = watch::Sender::new(progress);
+        Self(Arc::new(Inner { names, timeline, created_unix_s, progress }))
+    }
+
+    /// Requests can be made tokens, and queued.
+    pub fn speaks(&self, speech: Speech) {
+        let speech = Some(Arc::new(speech));
+        self.0.progress.send_modify(|progress| progress.speech = speech);
+    }
+
+    /// The weights are on their way.
+    pub fn is_loading(&self) {
+        self.advance(State::Loading, None);
+    }
+
+    /// All weights are there.
+    pub fn is_ready(&self) {
+        self.advance(State::Ready, None);
+    }
+
+    /// There will be no answer, for the reason that `error` says.
+    pub fn has_failed(&self, error: impl Into<Arc<str>>) {
+        self.advance(State::Failed, Some(error.into()));
+    }
+
+    /// How far the load is.
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.0.progress.borrow().state
+    }
+
+    /// Why it failed, if it did.
+    pub(crate) fn error(&self) -> Option<Arc<str>> {
+        self.0.progress.borrow().error.clone()
+    }
+
+    /// How to speak to it, if that is known.
+    pub(crate) fn speech_now(&self) -> Option<Arc<Speech>> {
+        self.0.progress.borrow().speech.clone()
+    }
+
+    /// How to speak to it, as soon as that is known.
+    pub(crate) async fn speech(&self) -> Result<Arc<Speech>, Refusal> {
+        let mut progress = self.0.progress.subscribe();
+        let known = progress.wait_for(|now| now.error.is_some() || now.speech.is_some()).await;
+        let known = known.expect("the sender lives as long as the model");
+        match (&known.error, &known.speech) {
+            (None, Some(speech)) => Ok(Arc::clone(speech)),
+            (reason, _) => {
+                let reason = reason.clone().expect("one of both is there");
+                Err(Refusal::Load { reason })
+            }
+        }
+    }
+
+    /// When its load is over, for better or worse.
+    pub(crate) async fn settled(&self) {
+        let mut progress = self.0.progress.subscribe();
+        let settled = progress.wait_for(|now| matches!(now.state, State::Ready | State::Failed));
+        drop(settled.await);
+    }
+
+    pub(crate) fn timeline(&self) -> &Timeline {
+        &self.0.timeline
+    }
+
+    /// What answers call it.
+    pub(crate) fn name(&self) -> &str {
+        &self.0.names[0]
+    }
+
+    pub(crate) fn names(&self) -> &[String] {
+        &self.0.names
+    }
+
+    pub(crate) fn created_unix_s(&self) -> u64 {
+        self.0.created_unix_s
+    }
+
+    /// Checks that a request means this one.
+    pub(crate) fn check_name(&self, name: &str) -> Result<(), Refusal> {
+        if self.0.names.iter().any(|known| known == name) {
+            return Ok(());
+        }
+        Err(Refusal::UnknownModel { model: name.to_owned(), served: self.name().to_owned() })
+    }
+
+    /// What has failed stays so.
+    fn advance(&self, state: State, error: Option<Arc<str>>) {
+        self.0.progress.send_if_modified(|progress| {
+            let changes = progress.state != State::Failed;
+            if changes {
+                (progress.state, progress.error) = (state, error);
+            }
+            changes
+        });
+    }
+}
+
+/// Seconds since 1970.
+pub(crate) fn unix_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}

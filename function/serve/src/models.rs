@@ -1,0 +1,38 @@
+//! `/v1/models`: the one model, by each of its names.
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde_json::{Value, json};
+
+use crate::model::Model;
+use crate::{Refusal, Server, json};
+
+/// All models.
+pub(crate) async fn list(State(server): State<Server>) -> Response {
+    let model = server.model();
+    let data: Vec<_> = model.names().iter().map(|name| object(model, name)).collect();
+    json::response(StatusCode::OK, &json!({"object": "list", "data": data}))
+}
+
+/// One model.
+pub(crate) async fn one(
+    State(server): State<Server>,
+    Path(name): Path<String>,
+) -> Result<Response, Refusal> {
+    let model = server.model();
+    model.check_name(&name)?;
+    Ok(json::response(StatusCode::OK, &object(model, &name)))
+}
+
+fn object(model: &Model, name: &str) -> Value {
+    let speech = model.speech_now();
+    json!({
+        "id": name,
+        "object": "model",
+        "created": model.created_unix_s(),
+        "owned_by": "firstlight",
+        // vLLM's name for it; null until it is known.
+        "max_model_len": speech.map(|speech| speech.engine.limits().context_length),
+    })
+}

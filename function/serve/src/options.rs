@@ -1,0 +1,158 @@
+//! The options that chat and completions share.
+
+use firstlight_generate::Flags;
+use serde_json::Value;
+
+use crate::Refusal;
+use crate::fields::{Fields, in_range, wrong_type, wrong_value};
+
+/// How to answer, as a request asks for it.
+#[derive(Debug, Default)]
+pub(crate) struct Options {
+    pub(crate) flags: Flags,
+    /// Tokens, and what is added to their logits.
+    pub(crate) bias: Vec<(u32, f32)>,
+    /// Answers to each prompt.
+    pub(crate) choices: usize,
+    /// As server-sent events; without it the answer comes whole.
+    pub(crate) stream: Option<Stream>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stream {
+    /// Whether an event before the last one tells what the answer took.
+    pub(crate) include_usage: bool,
+}
+
+impl Options {
+    pub(crate) fn read(fields: &Fields<'_>) -> Result<Self, Refusal> {
+        refuse_what_is_not_served(fields)?;
+        let choices = fields.integer("n", 1..=MAX_CHOICES)?.unwrap_or(1);
+        Ok(Self {
+            flags: flags(fields)?,
+            bias: bias(fields)?,
+            choices: usize::try_from(choices).expect("it was checked"),
+            stream: stream(fields)?,
+        })
+    }
+}
+
+fn flags(fields: &Fields<'_>) -> Result<Flags, Refusal> {
+    Ok(Flags {
+        temperature: fields.number("temperature", 0.0..=2.0)?,
+        top_p: fields.number("top_p", 0.0..=1.0)?,
+        top_k: top_k(fields)?,
+        min_p: fields.number("min_p", 0.0..=1.0)?,
+        repetition_penalty: fields.number("repetition_penalty", 0.01..=100.0)?,
+        presence_penalty: fields.number("presence_penalty", -2.0..=2.0)?,
+        frequency_penalty: fields.number("frequency_penalty", -2.0..=2.0)?,
+        seed: fields.integer("seed", i64::MIN..=i64::MAX)?.map(i64::cast_unsigned),
+        max_tokens: fields.count("max_tokens", 1)?,
+        stop_strings: stop_strings(fields)?,
+        stop_ids: token_ids(fields, "stop_token_ids")?,
+    })
+}
+
+/// -1 is off for vLLM's clients, as 0 is for us.
+fn top_k(fields: &Fields<'_>) -> Result<Option<u32>, Refusal> {
+    let top_k = fields.integer("top_k", -1..=i64::from(u32::MAX))?;
+    Ok(top_k.map(|k| u32::try_from(k).unwrap_or(0)))
+}
+
+fn stop_strings(fields: &Fields<'_>) -> Result<Vec<String>, Refusal> {
+    match fields.get("stop") {
+        None => Ok(Vec::new()),
+        Some(Value::String(stop)) => Ok(vec![stop.clone()]),
+        Some(Value::Array(stops)) => {
+            let text = |(place, stop): (usize, &Value)| {
+                let wrong = || wrong_type(&format!("stop[{place}]"), stop, "a string");
+                stop.as_str().map(str::to_owned).ok_or_else(wrong)
+            };
+            stops.iter().enumerate().map(text).collect()
+        }
+        Some(other) => Err(wrong_type("stop", other, "a string or an array of strings")),
+    }
+}
+
+fn token_ids(fields: &Fields<'_>, name: &str) -> Result<Vec<u32>, Refusal> {
+    let ids = fields.list(name)?.unwrap_or_default();
+    let ids = ids.iter().enumerate();
+    ids.map(|(place, id)| token_id(id, || format!("{name}[{place}]"))).collect()
+}
+
+/// A token's id, which stands at `param`.
+pub(crate) fn token_id(value: &Value, param: impl Fn() -> String) -> Result<u32, Refusal> {
+    let id = value.as_u64().ok_or_else(|| wrong_type(&param(), value, "a token's id"))?;
+    u32::try_from(id).map_err(|_| wrong_value(param(), id.to_string(), "a token's id"))
+}
+
+fn bias(fields: &Fields<'_>) -> Result<Vec<(u32, f32)>, Refusal> {
+    let Some(biases) = fields.object("logit_bias")? else { return Ok(Vec::new()) };
+    let bias = |(name, value): (&str, &Value)| {
+        let param = biases.param(name);
+        let id = name.parse();
+        let id = id.map_err(|_| wrong_value("logit_bias", name, "a token's id as the name"))?;
+        let value = value.as_f64().ok_or_else(|| wrong_type(&param, value, "a number"))?;
+        Ok((id, in_range(&param, value, -100.0..=100.0)?))
+    };
+    biases.iter().map(bias).collect()
+}
+
+fn stream(fields: &Fields<'_>) -> Result<Option<Stream>, Refusal> {
+    let is_streamed = fields.boolean("stream")?.unwrap_or(false);
+    let Some(options) = fields.object("stream_options")? else {
+        return Ok(is_streamed.then_some(Stream { include_usage: false }));
+    };
+    if !is_streamed {
+        let reason = "it is allowed only where `stream` is true";
+        return Err(Refusal::not_served("stream_options", reason));
+    }
+    Ok(Some(Stream { include_usage: options.boolean("include_usage")?.unwrap_or(false) }))
+}
+
+/// Fields that would be missed if they were ignored: they change what an answer looks like.
+fn refuse_what_is_not_served(fields: &Fields<'_>) -> Result<(), Refusal> {
+    let asked = NOT_SERVED.iter().find(|(name, _)| fields.get(name).is_some_and(asks));
+    match asked {
+        Some((name, reason)) => Err(Refusal::not_served(fields.param(name), reason)),
+        None => Ok(()),
+    }
+}
+
+/// Whether a value asks for anything: clients send `[]`, `{}`, `""` and `false` where nothing is
+/// wanted.
+fn asks(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::Bool(on) => *on,
+        Value::Number(_) => true,
+        Value::String(text) => !text.is_empty(),
+        Value::Array(list) => !list.is_empty(),
+        Value::Object(object) => !object.is_empty(),
+    }
+}
+
+const TOOLS: &str = "tools are not served yet";
+const FORM: &str = "answers are not held to a form yet";
+const NOT_SERVED: &[(&str, &str)] = &[
+    ("tools", TOOLS),
+    ("functions", TOOLS),
+    ("audio", "answers are text"),
+    ("web_search_options", "there is no search here"),
+    ("prediction", "predicted outputs are not served yet"),
+    ("reasoning_effort", "how long a model thinks is not set here"),
+    ("store", "answers are not stored"),
+    ("suffix", "text between a prompt and a suffix is not served yet"),
+    ("chat_template", "the model's own chat template is used"),
+    ("chat_template_kwargs", "the chat template takes no arguments of a request"),
+    ("structured_outputs", FORM),
+    ("guided_json", FORM),
+    ("guided_regex", FORM),
+    ("guided_choice", FORM),
+    ("guided_grammar", FORM),
+    ("use_beam_search", "beam search is not served"),
+    ("ignore_eos", "an answer ends where the model ends it"),
+];
+
+/// OpenAI's limit.
+const MAX_CHOICES: i64 = 128;
