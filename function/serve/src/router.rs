@@ -55,3 +55,6 @@ async fn wrong_method(request: Request) -> Refusal {
 fn place(request: &Request) -> (String, String) {
     (request.method().to_string(), request.uri().path().to_owned())
 }
+
+#[cfg(test)]
+mod tests;
