@@ -1,6 +1,7 @@
 //! Why a command ended without what was asked for, and how that is said.
 
 use std::io;
+use std::sync::Arc;
 
 use crate::memory::Needs;
 
@@ -54,6 +55,12 @@ pub(crate) enum Failure {
          them\nhint: more memory, or a smaller model; --kv-cache-memory says how much to use"
     )]
     KvMemory { positions: usize, needed_bytes: u64, available_bytes: u64 },
+    #[error("the engine failed: {}", with_causes(.0))]
+    Engine(#[from] Arc<firstlight_generate::Error>),
+    #[error(
+        "`{name}` has no API key\nhint: one key a line; without --api-key-file everybody may ask"
+    )]
+    NoKeys { name: String },
     #[error("the thread that opens the GPU could not be started, or it ended early")]
     NoCudaThread,
     #[error("a part of the start ended early: {0}")]

@@ -1,6 +1,6 @@
 //! The log, on standard error: lines for people, or one JSON object a line.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write, stderr};
 
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -9,10 +9,11 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use crate::args::{LogArgs, LogForm, LogLevel};
 use crate::failure::Failure;
 
-/// Begins to log. Standard output is the answer's alone.
-pub(crate) fn start(args: &LogArgs) {
-    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
-    let registry = tracing_subscriber::registry().with(targets(args.log_level));
+/// Begins to log, at `level` where none was asked for. Standard output is the answer's alone.
+pub(crate) fn start(args: &LogArgs, level: LogLevel) {
+    let layer =
+        tracing_subscriber::fmt::layer().with_writer(stderr).with_ansi(stderr().is_terminal());
+    let registry = tracing_subscriber::registry().with(targets(args.log_level.unwrap_or(level)));
     match args.log {
         LogForm::Text => registry.with(layer.without_time().with_target(false)).init(),
         LogForm::Json => registry.with(layer.json()).init(),
@@ -38,6 +39,6 @@ pub(crate) fn failure(args: &LogArgs, failure: &Failure) {
     match args.log {
         LogForm::Json => tracing::error!(error = %failure, "failed"),
         // Nothing can be done where standard error is closed.
-        LogForm::Text => drop(writeln!(std::io::stderr(), "error: {failure}")),
+        LogForm::Text => drop(writeln!(stderr(), "error: {failure}")),
     }
 }

@@ -5,7 +5,7 @@
 //! - [`args`]: the command line and the environment, typed; [`size`]: how much memory, as people write it
 //! - [`processor`]: what computes, chosen once
 //! - [`start`]: everything that a cold start does at once: store, heads, small files, tokenizer, plan, load
-//! - [`run`], [`inspect`], [`demo`]: the commands
+//! - [`run`], [`serve`], [`inspect`], [`demo`]: the commands
 //! - [`prompt`], [`progress`], [`report`], [`log`]: what comes in from and goes out to whoever called
 //! - [`engine`]: what answers many at once may use of this machine, and the model that it drives
 //! - [`memory`]: what a model needs, and what this process may use
@@ -16,7 +16,6 @@
 mod args;
 #[cfg(feature = "demo")]
 mod demo;
-#[expect(dead_code, reason = "for the command that serves")]
 mod engine;
 mod failure;
 mod inspect;
@@ -27,6 +26,7 @@ mod progress;
 mod prompt;
 mod report;
 mod run;
+mod serve;
 mod size;
 mod start;
 
@@ -35,13 +35,13 @@ use std::process::ExitCode;
 use clap::Parser;
 use firstlight_timeline::{Mark, Timeline};
 
-use crate::args::{Cli, Command};
+use crate::args::{Cli, Command, LogLevel};
 use crate::failure::Failure;
 
 fn main() -> ExitCode {
     let clock = Timeline::monotonic_ns();
     let cli = Cli::parse();
-    log::start(&cli.log);
+    log::start(&cli.log, cli.command.as_ref().map_or(LogLevel::Warn, Command::log_level));
     match dispatch(cli.command, clock) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -57,6 +57,11 @@ fn dispatch(command: Option<Command>, main_ns: u64) -> Result<(), Failure> {
             let timeline = Timeline::start(Some(args.report.t0_ns.unwrap_or(main_ns)));
             timeline.mark(Mark::Main);
             run::run(&args, &timeline)
+        }
+        Some(Command::Serve(args)) => {
+            let timeline = Timeline::start(Some(args.report.t0_ns.unwrap_or(main_ns)));
+            timeline.mark(Mark::Main);
+            serve::serve(args, &timeline)
         }
         Some(Command::Inspect(args)) => inspect::inspect(&args, &Timeline::start(Some(main_ns))),
         #[cfg(feature = "demo")]

@@ -16,7 +16,7 @@ const ARROWS: &[(&str, &[&str], &[&str])] = &[
     ("device", &["kernels"], &["stand-in"]),
     (
         "firstlight",
-        &["bucket", "device", "generate", "load", "model", "plan", "store", "timeline"],
+        &["bucket", "device", "generate", "load", "model", "plan", "serve", "store", "timeline"],
         &["bucket", "kernels", "stand-in"],
     ),
     ("generate", &["model"], &[]),
@@ -24,6 +24,7 @@ const ARROWS: &[(&str, &[&str], &[&str])] = &[
     ("load", &["device", "plan", "store", "timeline"], &[]),
     ("model", &["device"], &["stand-in"]),
     ("plan", &[], &[]),
+    ("serve", &["generate", "timeline"], &[]),
     ("stand-in", &[], &[]),
     ("store", &["timeline"], &["bucket"]),
     ("timeline", &[], &[]),
@@ -34,8 +35,10 @@ const HOMES: &[(&str, &[&str])] = &[
     // The S3 and HTTP clients.
     ("aws-*", &["store"]),
     ("httparse", &["store"]),
-    // The S3 server, and HTTPS for tests of clients.
-    ("hyper*", &["bucket"]),
+    // The S3 server, and HTTPS for tests of clients; the server of the model.
+    ("hyper*", &["bucket", "serve"]),
+    ("axum*", &["serve"]),
+    ("prometheus*", &["serve"]),
     ("s3s*", &["bucket"]),
     ("rustls", &["bucket", "store"]),
     // The format of the weights; whoever gets tensors gets them checked.
@@ -49,7 +52,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("console", &["firstlight"]),
     ("indicatif", &["firstlight"]),
     // Async ends where planning, memory and arithmetic begin.
-    ("tokio*", &["bucket", "firstlight", "load", "store"]),
+    ("tokio*", &["bucket", "firstlight", "load", "serve", "store"]),
     ("futures*", &["bucket", "store"]),
     ("async-trait", &["bucket", "store"]),
     // The operating system: memory of the weights, clocks of the timeline; always by rustix's safe calls.

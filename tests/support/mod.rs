@@ -15,6 +15,7 @@
 //! - [`engine`]: the parts of a start, put together by hand
 //! - [`gated`]: a load whose last range is held back
 //! - [`process`]: the real binary, with a clean environment and a time limit
+//! - [`serving`]: the same as a server, and requests to it
 //! - [`traced`]: the same as a debugger sees it, call by call
 //! - [`once`], [`checkpoint`]: making a folder once across processes; writing safetensors shards
 #![allow(dead_code, reason = "every test target compiles all of it and uses its part")]
@@ -30,6 +31,7 @@ pub(crate) mod random_model;
 pub(crate) mod references;
 pub(crate) mod registry;
 pub(crate) mod seaweedfs;
+pub(crate) mod serving;
 pub(crate) mod small;
 pub(crate) mod smollm2;
 pub(crate) mod stock_folder;

@@ -23,7 +23,8 @@ use serde_json::Value;
 use crate::choices::{Choices, Work};
 use crate::fields::{Fields, wrong_value};
 use crate::form::{Choice, Form, Letterhead, TokenProbability, Usage};
-use crate::options::{Options, Stream};
+use crate::metrics::Arrival;
+use crate::options::{MAX_CHOICES, Options, Stream};
 use crate::speech::{Prompt, Speech};
 use crate::sse::Events;
 use crate::{Refusal, Server, json, timing};
@@ -53,8 +54,7 @@ pub(crate) async fn answer<A: Ask>(
     request: Request,
     read: fn(&Fields<'_>) -> Result<A, Refusal>,
 ) -> Result<Response, Refusal> {
-    let arrived = Instant::now();
-    let is_cold = server.is_cold();
+    let arrival = Arrival { at: Instant::now(), is_cold: server.is_cold() };
     let body = json::body(request, server.limits()).await?;
     let model = server.model().clone();
     let asked = server.work(body.len(), move || {
@@ -69,11 +69,11 @@ pub(crate) async fn answer<A: Ask>(
     let speech = server.model().speech().await?;
     let begun = {
         let (server, speech) = (server.clone(), Arc::clone(&speech));
-        server.clone().work(usize::MAX, move || begin(&server, &speech, asked, arrived)).await?
+        server.clone().work(usize::MAX, move || begin(&server, &speech, asked, arrival)).await?
     };
     let letterhead = Letterhead::new(A::FORM, server.model(), &speech.tokenizer);
     let mut response = begun.response(letterhead).await?;
-    if is_cold {
+    if arrival.is_cold {
         timing::tell(server.model().timeline(), response.headers_mut());
     }
     Ok(response)
@@ -88,7 +88,7 @@ fn begin<A: Ask>(
     server: &Server,
     speech: &Speech,
     mut asked: A,
-    arrived: Instant,
+    arrival: Arrival,
 ) -> Result<Begun, Refusal> {
     let in_prompt = |refusal| match refusal {
         Refusal::Generate(error) => Refusal::Prompt { param: A::FORM.prompt_param(), error },
@@ -97,15 +97,15 @@ fn begin<A: Ask>(
     let prompts = asked.prompts(speech).map_err(in_prompt)?;
     let Wanted { options, logprobs, prompt_logprobs } = asked.wanted();
     let answers = options.choices;
-    if prompts.len() * answers > MAX_CHOICES {
-        let found =
-            format!("{answers}` for {} prompts: `{}", prompts.len(), prompts.len() * answers);
-        return Err(wrong_value("n", found, format!("{MAX_CHOICES} answers in all at most")));
+    let most = MAX_CHOICES / prompts.len();
+    if answers > most {
+        let allowed = format!("1 to {most} where there are {} prompts", prompts.len());
+        return Err(wrong_value("n", answers.to_string(), allowed));
     }
     let stream = options.stream;
     let work = work::<A>(server, speech, options, logprobs, prompt_logprobs)?;
     let prefixes = prompts.iter().flat_map(|prompt| vec![prompt.clone(); answers]).collect();
-    let choices = Choices::submit(speech, prompts, &work, server.recorder(), arrived)?;
+    let choices = Choices::submit(speech, prompts, &work, server.recorder(), arrival)?;
     Ok(Begun { choices, prompts: prefixes, answers, stream, has_logprobs: logprobs.is_some() })
 }
 
@@ -244,7 +244,7 @@ impl Progress {
         let (index, event) = event.ok_or(Refusal::BrokenOff)?;
         let piece = match event {
             Event::Started => None,
-            Event::Failed(error) => return Err(Refusal::Engine(error)),
+            Event::Failed(error) => return Err(Refusal::of_engine(error)),
             Event::Prompt(probabilities) => self.begin(index, probabilities),
             Event::Token(token) => {
                 let mut piece = self.begin(index, Vec::new()).unwrap_or_default();
@@ -276,6 +276,3 @@ impl Progress {
         Some(Choice { text: prompt.text, logprobs, finish: None })
     }
 }
-
-/// As many as OpenAI's interface allows for one prompt.
-const MAX_CHOICES: usize = 128;

@@ -9,14 +9,13 @@
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
 
 use firstlight_generate::engine::{Cancelled, Event, Job, Out};
 use firstlight_generate::{Bias, Sampling, SamplingOptions, Settings};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::Refusal;
-use crate::metrics::{Observer, Recorder};
+use crate::metrics::{Arrival, Observer, Recorder};
 use crate::speech::{Prompt, Speech};
 
 /// What is to be done with each prompt of a request.
@@ -44,7 +43,7 @@ impl Choices {
         prompts: Vec<Prompt>,
         work: &Work,
         recorder: &Arc<Recorder>,
-        arrived: Instant,
+        arrival: Arrival,
     ) -> Result<Self, Refusal> {
         let (sender, events) = unbounded_channel();
         // Dropped where a job is refused, which cancels those before it.
@@ -52,7 +51,7 @@ impl Choices {
         for (n, prompt) in prompts.into_iter().enumerate() {
             for answer in 0..work.answers {
                 let index = n * work.answers + answer;
-                let observer = recorder.observer(prompt.ids.len(), arrived);
+                let observer = recorder.observer(prompt.ids.len(), arrival);
                 let out = out(index, sender.clone(), observer);
                 let job = choices.job(prompt.ids.clone(), answer, work, out);
                 let taken = speech.engine.submit(job);

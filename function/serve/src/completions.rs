@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::answer::{self, Ask, Wanted};
 use crate::fields::{Fields, wrong_type, wrong_value};
 use crate::form::Form;
-use crate::options::{Options, token_id};
+use crate::options::{MAX_CHOICES, Options, token_id};
 use crate::speech::{Prompt, Speech};
 use crate::{Refusal, Server};
 
@@ -91,9 +91,9 @@ fn prompts(fields: &Fields<'_>) -> Result<Vec<Raw>, Refusal> {
     match list.first() {
         None => Err(wrong_value("prompt", "[]", PROMPT)),
         Some(Value::Number(_)) => Ok(vec![Raw::Tokens(tokens(list, "prompt")?)]),
-        Some(_) if list.len() > MAX_PROMPTS => {
+        Some(_) if list.len() > MAX_CHOICES => {
             let found = format!("an array of {}", list.len());
-            Err(wrong_value("prompt", found, format!("{MAX_PROMPTS} prompts at most")))
+            Err(wrong_value("prompt", found, format!("{MAX_CHOICES} prompts at most")))
         }
         Some(_) => {
             let each = |(n, value)| one(value, &format!("prompt[{n}]"));
@@ -118,9 +118,6 @@ const PROMPT: &str = "a string, an array of strings, or an array of token ids or
 
 /// What OpenAI's interface says for this route.
 const DEFAULT_MAX_TOKENS: u32 = 16;
-
-/// As many answers as one request may ask for of one prompt.
-const MAX_PROMPTS: usize = 128;
 
 #[cfg(test)]
 mod tests {

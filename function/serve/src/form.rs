@@ -194,7 +194,8 @@ impl Letterhead {
         for TokenProbability { id, logprobs } in tokens {
             let token = self.spelling(*id);
             shown.text_offset.push(offset);
-            offset += token.chars().count();
+            // Special tokens are no part of a text.
+            offset += if self.tokenizer.is_special(*id) { 0 } else { token.chars().count() };
             shown.tokens.push(token);
             shown.token_logprobs.push(logprobs.as_ref().map(|it| finite(it.chosen.logprob)));
             shown.top_logprobs.push(logprobs.as_ref().map(|it| self.by_spelling(&it.top)));

@@ -43,8 +43,9 @@ struct Entry {
     bytes: u64,
     /// Whether the whole answer was taken.
     is_complete: bool,
-    /// Kept for what only counts while it lives.
-    _busy: Option<Busy>,
+    /// Of what is work for the model: probes and scrapes neither keep an instance awake nor fill
+    /// its log.
+    busy: Option<Busy>,
 }
 
 impl Entry {
@@ -52,7 +53,6 @@ impl Entry {
         let header = request.headers().get(TRACEPARENT).map(HeaderValue::as_bytes);
         let route = request.extensions().get::<MatchedPath>();
         let route = route.map_or("other", MatchedPath::as_str).to_owned();
-        // Probes and scrapes do not keep an instance awake.
         let is_work = route.contains("/v1/");
         let busy = is_work.then(|| server.activity().begin());
         Self {
@@ -63,9 +63,23 @@ impl Entry {
             status: None,
             bytes: 0,
             is_complete: false,
-            _busy: busy,
+            busy,
             server,
         }
+    }
+
+    fn write(&self) {
+        tracing::info!(
+            trace_id = self.trace.id(),
+            parent_id = self.trace.parent.map(|parent| format!("{parent:016x}")),
+            method = %self.method,
+            route = self.route,
+            status = self.status.unwrap_or(CLIENT_LEFT),
+            bytes = self.bytes,
+            complete = self.is_complete,
+            ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX),
+            "answered"
+        );
     }
 
     fn sign(&self, headers: &mut HeaderMap) {
@@ -79,20 +93,11 @@ impl Entry {
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        // As nginx writes it, where the client left before there was a status.
-        let status = self.status.unwrap_or(499);
+        let status = self.status.unwrap_or(CLIENT_LEFT);
         self.server.recorder().answered(&self.route, status);
-        tracing::info!(
-            trace_id = self.trace.id(),
-            parent_id = self.trace.parent.map(|parent| format!("{parent:016x}")),
-            method = %self.method,
-            route = self.route,
-            status,
-            bytes = self.bytes,
-            complete = self.is_complete,
-            ms = self.began.elapsed().as_secs_f64() * 1e3,
-            "answered"
-        );
+        if self.busy.is_some() {
+            self.write();
+        }
     }
 }
 
@@ -130,3 +135,6 @@ impl HttpBody for Followed {
 const TRACEPARENT: &str = "traceparent";
 /// What OpenAI's clients show with an error.
 const REQUEST_ID: &str = "x-request-id";
+
+/// As nginx writes it where the client left before there was a status.
+const CLIENT_LEFT: u16 = 499;

@@ -23,6 +23,12 @@ impl Keys {
         Self(lines.map(str::to_owned).collect())
     }
 
+    /// Whether everybody may ask.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Those of both.
     #[must_use]
     pub fn and(mut self, other: Self) -> Self {
@@ -31,7 +37,7 @@ impl Keys {
     }
 
     fn check(&self, headers: &HeaderMap) -> Result<(), Refusal> {
-        if self.0.is_empty() {
+        if self.is_empty() {
             return Ok(());
         }
         let given = headers.get(AUTHORIZATION).map(|value| value.as_bytes());

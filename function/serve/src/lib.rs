@@ -53,6 +53,7 @@ mod status;
 mod timing;
 mod trace;
 
+pub use cors::{Origin, OriginError};
 pub use keys::Keys;
 pub use listener::Listener;
 pub use model::{Model, State};

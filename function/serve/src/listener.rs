@@ -19,7 +19,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tower_service::Service;
 
 use crate::Server;
@@ -45,31 +45,27 @@ impl Listener {
 }
 
 impl Server {
-    /// Serves until `stop`, and then goes on with what runs, for `drain` at most; says whether all
-    /// of it came to its end.
+    /// Serves until `stop`, and then goes on with what runs until `give_up`; says whether all of it
+    /// came to its end. After that the engine takes nothing any more.
     pub async fn listen(
         &self,
         listener: Listener,
         stop: impl Future<Output = ()>,
-        drain: Duration,
+        give_up: impl Future<Output = ()>,
     ) -> io::Result<bool> {
         let listener = TcpListener::from_std(listener.0)?;
-        let (ending, _) = watch::channel(false);
-        let limits = self.limits().clone();
-        let door = Door {
-            places: Arc::new(Semaphore::new(limits.connections)),
-            router: self.router(),
-            ending: ending.clone(),
-            limits,
-        };
+        let door = Door::new(self);
         tokio::select! {
             never = door.let_in(&listener) => match never {},
             () = stop => {}
         }
         drop(listener);
-        ending.send_replace(true);
-        let all = u32::try_from(door.limits.connections).unwrap_or(u32::MAX);
-        Ok(timeout(drain, door.places.acquire_many(all)).await.is_ok())
+        let is_over = tokio::select! {
+            () = door.close() => true,
+            () = give_up => false,
+        };
+        self.model().stop();
+        Ok(is_over)
     }
 }
 
@@ -83,6 +79,23 @@ struct Door {
 }
 
 impl Door {
+    fn new(server: &Server) -> Self {
+        let limits = server.limits().clone();
+        Self {
+            places: Arc::new(Semaphore::new(limits.connections)),
+            router: server.router(),
+            ending: watch::Sender::new(false),
+            limits,
+        }
+    }
+
+    /// When all connections have ended, each after the answer it is at.
+    async fn close(&self) {
+        self.ending.send_replace(true);
+        let all = u32::try_from(self.limits.connections).unwrap_or(u32::MAX);
+        drop(self.places.acquire_many(all).await);
+    }
+
     async fn let_in(&self, listener: &TcpListener) -> Infallible {
         loop {
             let place = Arc::clone(&self.places).acquire_owned().await;

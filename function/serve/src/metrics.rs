@@ -112,17 +112,25 @@ impl Recorder {
         self.answered.get_or_create(&labels).inc();
     }
 
-    /// Who observes an answer to a request that arrived at `arrived`.
-    pub(crate) fn observer(self: &Arc<Self>, prompt_tokens: usize, arrived: Instant) -> Observer {
-        Observer { recorder: Arc::clone(self), prompt_tokens, arrived, latest: None }
+    /// Who observes an answer to a prompt of so many tokens.
+    pub(crate) fn observer(self: &Arc<Self>, prompt_tokens: usize, arrival: Arrival) -> Observer {
+        Observer { recorder: Arc::clone(self), prompt_tokens, arrival, latest: None }
     }
+}
+
+/// When a request came.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Arrival {
+    pub(crate) at: Instant,
+    /// Whether the model was not loaded yet: the request is part of the cold start.
+    pub(crate) is_cold: bool,
 }
 
 /// Observes one answer.
 pub(crate) struct Observer {
     recorder: Arc<Recorder>,
     prompt_tokens: usize,
-    arrived: Instant,
+    arrival: Arrival,
     /// When the latest token came.
     latest: Option<Instant>,
 }
@@ -130,7 +138,7 @@ pub(crate) struct Observer {
 impl Observer {
     pub(crate) fn observe(&mut self, event: &Event) {
         let recorder = &self.recorder;
-        let since_arrival = || self.arrived.elapsed().as_secs_f64();
+        let since_arrival = || self.arrival.at.elapsed().as_secs_f64();
         match event {
             Event::Started => recorder.queue_s.observe(since_arrival()),
             Event::Token(_) => self.token(),
@@ -145,15 +153,23 @@ impl Observer {
 
     fn token(&mut self) {
         let now = Instant::now();
-        let Recorder { timeline, first_token_s, next_token_s, .. } = &*self.recorder;
-        timeline.count(Counted::Tokens, 1);
+        let Recorder { first_token_s, next_token_s, .. } = &*self.recorder;
         match self.latest.replace(now) {
             Some(latest) => next_token_s.observe((now - latest).as_secs_f64()),
             None => {
-                timeline.mark(Mark::FirstToken);
-                timeline.count(Counted::PromptTokens, self.prompt_tokens as u64);
-                first_token_s.observe((now - self.arrived).as_secs_f64());
+                first_token_s.observe((now - self.arrival.at).as_secs_f64());
+                self.tell_timeline();
             }
+        }
+    }
+
+    /// The first token of a request that waited for the load is where the cold start ends.
+    fn tell_timeline(&self) {
+        let timeline = &self.recorder.timeline;
+        if self.arrival.is_cold && timeline.marked(Mark::FirstToken).is_none() {
+            timeline.mark(Mark::FirstToken);
+            timeline.count(Counted::Tokens, 1);
+            timeline.count(Counted::PromptTokens, self.prompt_tokens as u64);
         }
     }
 }

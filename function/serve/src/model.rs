@@ -5,7 +5,7 @@
 //! for [`Model::speech`] and ride the load.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use firstlight_timeline::Timeline;
 use serde::Serialize;
@@ -117,6 +117,13 @@ impl Model {
         let mut progress = self.0.progress.subscribe();
         let settled = progress.wait_for(|now| matches!(now.state, State::Ready | State::Failed));
         drop(settled.await);
+    }
+
+    /// Its engine, if there is one, ends: nobody waits for an answer any more.
+    pub(crate) fn stop(&self) {
+        if let Some(speech) = self.speech_now() {
+            speech.engine.stop(Duration::ZERO);
+        }
     }
 
     pub(crate) fn timeline(&self) -> &Timeline {

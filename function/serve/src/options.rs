@@ -27,7 +27,7 @@ pub(crate) struct Stream {
 impl Options {
     pub(crate) fn read(fields: &Fields<'_>) -> Result<Self, Refusal> {
         refuse_what_is_not_served(fields)?;
-        let choices = fields.integer("n", 1..=MAX_CHOICES)?.unwrap_or(1);
+        let choices = fields.integer("n", 1..=MAX_CHOICES.cast_signed() as i64)?.unwrap_or(1);
         Ok(Self {
             flags: flags(fields)?,
             bias: bias(fields)?,
@@ -154,5 +154,5 @@ const NOT_SERVED: &[(&str, &str)] = &[
     ("ignore_eos", "an answer ends where the model ends it"),
 ];
 
-/// OpenAI's limit.
-const MAX_CHOICES: i64 = 128;
+/// Answers of one request, all prompts together; OpenAI allows as many for one prompt.
+pub(crate) const MAX_CHOICES: usize = 128;

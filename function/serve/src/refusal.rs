@@ -210,8 +210,16 @@ impl Refusal {
                 Self::Busy { waiting, retry_after_s }
             }
             engine::Refusal::Stopping => Self::Stopping,
-            engine::Refusal::Failed(error) => Self::Engine(error),
+            engine::Refusal::Failed(error) => Self::of_engine(error),
             engine::Refusal::Prompt(error) => Self::Prompt { param, error },
+        }
+    }
+
+    /// The engine has broken an answer off.
+    pub(crate) fn of_engine(error: Arc<GenerateError>) -> Self {
+        match &*error {
+            GenerateError::EngineStopped => Self::Stopping,
+            _ => Self::Engine(error),
         }
     }
 

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
-use axum::http::HeaderValue;
 use tokio::sync::Semaphore;
 
 use crate::Refusal;
 use crate::activity::Activity;
+use crate::cors::Origin;
 use crate::keys::Keys;
 use crate::metrics::Recorder;
 use crate::model::{Model, State};
@@ -36,8 +36,8 @@ pub struct Settings {
     pub keys: Keys,
     /// When `/health/ready` says yes.
     pub ready: Ready,
-    /// Whose pages may ask: an origin, or `*`. No header is sent where there is none.
-    pub cors: Option<HeaderValue>,
+    /// Whose pages may ask, if any.
+    pub cors: Option<Origin>,
 }
 
 /// When an instance is ready.

@@ -153,7 +153,7 @@ async fn a_trace_goes_through_and_pages_may_ask_only_where_they_were_named() {
     assert!(headers["traceparent"].to_str().unwrap().starts_with(&format!("00-{TRACE}-")));
     assert!(!headers.contains_key("access-control-allow-origin"));
 
-    let cors = Some(HeaderValue::from_static("https://page.example"));
+    let cors = Some("https://page.example".parse().unwrap());
     let server = server(Settings { cors, keys: Keys::parse("k"), ..Settings::default() });
     let preflight = Request::options("/v1/chat/completions")
         .header("access-control-request-method", "POST")

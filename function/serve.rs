@@ -1,0 +1,291 @@
+//! The command that serves: a socket from the first moment, and a model behind it as soon as it is there.
+//!
+//! ```text
+//! main     bind ─┬─ accept, answer … ──────────────────────────────── told to stop ─ drain ─ end
+//! compute        └─ read ─ plan ─ stream ─ engine ─ layers as they arrive, pass by pass …
+//! ```
+//!
+//! The socket is bound before anything is asked of the store. A thread of its own loads and computes; what it learns goes
+//! into the [`Model`] that the handlers see. A load that failed leaves the server up, to say why to everybody who asks.
+
+use std::fs;
+use std::net::Ipv6Addr;
+use std::num::NonZero;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::Duration;
+
+use firstlight_generate::{ChatTemplate, Engine};
+use firstlight_model::{Error as ModelError, Passes, Rows};
+use firstlight_serve::{Keys, Limits, Listener, Model, Ready, Server, Settings, Speech, State};
+use firstlight_timeline::Timeline;
+use tokio::runtime::Handle;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::sleep;
+
+use crate::args::{HttpArgs, ReadyWhen, ServeArgs};
+use crate::failure::Failure;
+use crate::processor::{Chosen, Opening, Processor};
+use crate::{engine, report, start};
+
+/// No prompt is known when the order of the load is chosen: the embedding table comes first.
+const ANY_PROMPT_BYTES: usize = usize::MAX;
+/// How long the last pass may take once nobody waits for it. One of 512 rows of a large model takes half of it.
+const LAST_PASS: Duration = Duration::from_secs(2);
+
+/// Serves until it is told to stop, or until nobody has asked for anything for long enough.
+pub(crate) fn serve(args: ServeArgs, timeline: &Timeline) -> Result<(), Failure> {
+    report::check(&args.report.timeline)?;
+    let listener = listen(&args.http)?;
+    if let Some(link) = args.report.link {
+        timeline.set_link(link.bytes_per_s());
+    }
+    let threads = args.machine.threads();
+    let opening = Opening::begin(&args.machine, threads, &args.store, timeline);
+    let model = Model::new(names(&args), timeline.clone());
+    let server = Server::new(model.clone(), settings(&args.http)?);
+    let runtime = start::runtime(threads)?;
+    let args = Arc::new(args);
+    let load = Load {
+        args: Arc::clone(&args),
+        timeline: timeline.clone(),
+        model: model.clone(),
+        io: runtime.handle().clone(),
+    };
+    let ended = load.spawn(opening)?;
+    let served = runtime.block_on(until_stopped(&server, listener, &args.http));
+    let ended = end_of(&ended, model.state());
+    runtime.shutdown_background();
+    let written = report::write(&timeline.report(), &args.report.timeline);
+    served?;
+    ended?;
+    written
+}
+
+fn listen(args: &HttpArgs) -> Result<Listener, Failure> {
+    let HttpArgs { host, port, .. } = args;
+    let name = match host.parse::<Ipv6Addr>() {
+        Ok(_) => format!("[{host}]:{port}"),
+        Err(_) => format!("{host}:{port}"),
+    };
+    let failure = |source| Failure::Io { what: format!("listening at {name}"), source };
+    let listener = Listener::bind((host.as_str(), *port)).map_err(failure)?;
+    let address = listener.address().map_err(failure)?;
+    tracing::info!("listening at http://{address}");
+    Ok(listener)
+}
+
+/// What requests may call the model: the hub's name for it or the last part of its address, or as it was called here.
+fn names(args: &ServeArgs) -> Vec<String> {
+    let given = &args.http.served_model_name;
+    if !given.is_empty() {
+        return given.clone();
+    }
+    let whole = args.model.trim_end_matches('/');
+    let short = match whole.strip_prefix("hf://") {
+        Some(name) => name.split('@').next(),
+        None => whole.rsplit('/').next(),
+    };
+    let short = short.filter(|short| !short.is_empty()).unwrap_or(&args.model);
+    let mut names = vec![short.to_owned(), whole.to_owned(), args.model.clone()];
+    names.dedup();
+    names
+}
+
+fn settings(args: &HttpArgs) -> Result<Settings, Failure> {
+    let seconds = |seconds: NonZero<u32>| Duration::from_secs(seconds.get().into());
+    let limits = Limits {
+        body_bytes: usize::try_from(args.body_limit.bytes).unwrap_or(usize::MAX),
+        body_time: seconds(args.client_timeout),
+        stall_time: seconds(args.client_timeout),
+        idle_time: seconds(args.keep_alive),
+        connections: args.connections.get().into(),
+        answer_tokens: args.max_answer_tokens,
+    };
+    let ready = match args.ready {
+        ReadyWhen::Accepting => Ready::Accepting,
+        ReadyWhen::Loaded => Ready::Loaded,
+    };
+    Ok(Settings { limits, keys: keys(args)?, ready, cors: args.cors.clone() })
+}
+
+/// Those of the environment and those of the file. A file without a key would open the door to everybody.
+fn keys(args: &HttpArgs) -> Result<Keys, Failure> {
+    let one = Keys::parse(args.api_key.as_deref().unwrap_or_default());
+    let Some(path) = &args.api_key_file else { return Ok(one) };
+    let name = path.display().to_string();
+    let text = fs::read_to_string(path).map_err(Failure::io(name.clone()))?;
+    let keys = Keys::parse(&text);
+    if keys.is_empty() { Err(Failure::NoKeys { name }) } else { Ok(one.and(keys)) }
+}
+
+async fn until_stopped(
+    server: &Server,
+    listener: Listener,
+    args: &HttpArgs,
+) -> Result<(), Failure> {
+    let mut told = Told::new()?;
+    let idle = async {
+        match args.idle_exit {
+            Some(seconds) => server.idle(Duration::from_secs(seconds.get().into())).await,
+            None => std::future::pending().await,
+        }
+    };
+    let stop = async {
+        tokio::select! {
+            name = told.next() => tracing::info!("{name}: what runs is finished, nothing more is taken"),
+            () = idle => tracing::info!("nobody has asked for anything for long enough"),
+        }
+    };
+    let give_up = async {
+        tokio::select! {
+            () = told_again() => {}
+            () = sleep(Duration::from_secs(args.drain.into())) => {}
+        }
+        tracing::warn!("what still runs is broken off");
+    };
+    let served = server.listen(listener, stop, give_up).await;
+    served.map(drop).map_err(Failure::io("serving"))
+}
+
+/// Somebody lost patience.
+async fn told_again() {
+    match Told::new() {
+        Ok(mut told) => drop(told.next().await),
+        Err(_) => std::future::pending().await,
+    }
+}
+
+/// The signals that ask for an end.
+struct Told {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Told {
+    fn new() -> Result<Self, Failure> {
+        let signal = |kind| signal(kind).map_err(Failure::io("listening for signals"));
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// The name of the next one.
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+/// How the thread that computes ended, where it has anything to say in time.
+fn end_of(ended: &Receiver<Result<(), Failure>>, state: State) -> Result<(), Failure> {
+    let patience = if state == State::Ready { LAST_PASS } else { Duration::ZERO };
+    ended.recv_timeout(patience).unwrap_or(Ok(()))
+}
+
+/// The load of a model, and all that is computed with it.
+struct Load {
+    args: Arc<ServeArgs>,
+    timeline: Timeline,
+    model: Model,
+    /// Where everything is read.
+    io: Handle,
+}
+
+impl Load {
+    /// Begins it on a thread of its own, which says how it ended.
+    fn spawn(self, opening: Opening) -> Result<Receiver<Result<(), Failure>>, Failure> {
+        let (sender, ended) = channel();
+        let work = move || {
+            let result = self.run(opening);
+            if let Err(failure) = &result {
+                tracing::error!(error = %failure, "the model cannot be served");
+                self.model.has_failed(failure.to_string());
+            }
+            // Nobody listens where the process is about to end.
+            drop(sender.send(result));
+        };
+        let thread = thread::Builder::new().name("compute".into());
+        thread.spawn(work).map_err(Failure::io("starting the thread that computes"))?;
+        Ok(ended)
+    }
+
+    fn run(&self, opening: Opening) -> Result<(), Failure> {
+        let _guard = self.io.enter();
+        let Self { args, timeline, .. } = self;
+        let reading = start::read(&args.model, &args.store, timeline);
+        let chosen = opening.chosen(timeline);
+        let (ready, chosen) = self.io.block_on(async { tokio::try_join!(reading, chosen) })?;
+        match chosen {
+            Chosen::Cpu(cpu) => self.compute(cpu, ready),
+            Chosen::Gpu(gpu) => self.compute(*gpu, ready),
+        }
+    }
+
+    fn compute<P: Processor>(&self, processor: P, ready: start::Ready) -> Result<(), Failure> {
+        let Self { args, timeline, model, io } = self;
+        let start::Ready { known, tokenizer, texts } = ready;
+        model.is_loading();
+        let begun = start::stream(&processor, &known, &args.store, ANY_PROMPT_BYTES, timeline)?;
+        let limits = engine::limits(&processor, &args.engine, &known, timeline)?;
+        let tokenizer = io.block_on(tokenizer)??;
+        let texts = io.block_on(texts)??;
+        let template =
+            ChatTemplate::parse(texts.tokenizer_config.as_deref(), texts.chat_template.as_deref());
+        let (engine, worker) = Engine::new(tokenizer.clone(), limits);
+        model.speaks(Speech::new(tokenizer, template, texts.generation, engine));
+        processor.compute(|device| {
+            let passes = engine::model(device, known.spec, begun, &limits)?;
+            let passes = Announced { passes, model: model.clone(), is_ready: false };
+            Ok(worker.run(passes)?)
+        })
+    }
+}
+
+/// A model that says when all of its weights are there.
+struct Announced<P> {
+    passes: P,
+    model: Model,
+    is_ready: bool,
+}
+
+impl<P> Announced<P> {
+    fn announce(&mut self) {
+        if !self.is_ready {
+            self.is_ready = true;
+            self.model.is_ready();
+            tracing::info!("the model is loaded");
+        }
+    }
+}
+
+impl<P: Passes> Passes for Announced<P> {
+    fn pull(&mut self) -> Result<bool, ModelError> {
+        let more = self.passes.pull()?;
+        if !more {
+            self.announce();
+        }
+        Ok(more)
+    }
+
+    /// A pass takes all the weights that are still to come.
+    fn forward(&mut self, rows: &[Rows<'_>]) -> Result<(), ModelError> {
+        self.passes.forward(rows)?;
+        self.announce();
+        Ok(())
+    }
+
+    fn logits(&mut self) -> Result<Vec<f32>, ModelError> {
+        self.passes.logits()
+    }
+
+    fn forward_all(&mut self, rows: Rows<'_>) -> Result<Vec<f32>, ModelError> {
+        let logits = self.passes.forward_all(rows)?;
+        self.announce();
+        Ok(logits)
+    }
+}

@@ -1,0 +1,427 @@
+//! The command that serves, as clients see it: the real binary, on the demo model.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod support;
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use firstlight_bucket::{Bucket, Objects, Turnstile};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use support::serving::{Answer, Serving, request_head};
+
+fn demo_model() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/demo-model")
+}
+
+fn serving(extra: &[&str]) -> Serving {
+    let model = demo_model();
+    Serving::start(&[&[model.to_str().unwrap()], extra].concat())
+}
+
+/// Each prompt of the reference with its greedy continuation.
+fn references() -> Vec<(String, String)> {
+    let text = fs::read_to_string(demo_model().join("ref.json")).unwrap();
+    let json: Value = serde_json::from_str(&text).unwrap();
+    let text = |item: &Value, key: &str| item[key].as_str().unwrap().to_owned();
+    let items = json["references"].as_array().unwrap().iter();
+    items.map(|item| (text(item, "prompt"), text(item, "greedy_text"))).collect()
+}
+
+fn greedy(prompt: &str) -> Value {
+    json!({"model": "demo-model", "prompt": prompt, "temperature": 0, "max_tokens": 48})
+}
+
+fn with(mut body: Value, fields: Value) -> Value {
+    let Value::Object(fields) = fields else { panic!("fields are an object") };
+    body.as_object_mut().unwrap().extend(fields);
+    body
+}
+
+/// An answer that takes a while: as long as the context.
+fn long() -> Value {
+    json!({"model": "demo-model", "prompt": "Once", "temperature": 0, "max_tokens": 500,
+           "logit_bias": {"1": -100}, "stream": true})
+}
+
+#[test]
+fn greedy_answers_are_the_references_whole_and_streamed_alone_and_together() {
+    let server = serving(&[]);
+    let references = references();
+    for (prompt, expected) in &references {
+        let whole = server.post("/v1/completions", &greedy(prompt)).ok();
+        assert_eq!(whole.text(), *expected);
+        let stream = json!({"stream": true, "stream_options": {"include_usage": true}});
+        let streamed = server.post("/openai/v1/completions", &with(greedy(prompt), stream)).ok();
+        assert_eq!(streamed.header("content-type"), Some("text/event-stream"));
+        let events = streamed.events();
+        let (usage, pieces) = events.split_last().unwrap();
+        let text = |event: &Value| event["choices"][0]["text"].as_str().unwrap().to_owned();
+        assert_eq!(pieces.iter().map(text).collect::<String>(), *expected);
+        assert!(pieces.iter().all(|event| event["usage"].is_null()));
+        assert_eq!((&usage["choices"], &usage["usage"]), (&json!([]), &whole.json()["usage"]));
+    }
+    let prompts: Vec<_> = references.iter().map(|(prompt, _)| prompt).collect();
+    let together = with(greedy(""), json!({"prompt": prompts, "n": 2}));
+    let together = server.post("/v1/completions", &together).ok().json();
+    let choices = together["choices"].as_array().unwrap();
+    assert_eq!(choices.len(), 2 * references.len());
+    for (index, choice) in choices.iter().enumerate() {
+        assert_eq!(choice["index"], index);
+        assert_eq!(choice["text"], references[index / 2].1);
+    }
+}
+
+#[test]
+fn sixty_four_at_once_get_what_each_gets_alone() {
+    let server = serving(&[]);
+    let references = references();
+    thread::scope(|scope| {
+        for n in 0..64 {
+            let (prompt, expected) = &references[n % references.len()];
+            let server = &server;
+            scope.spawn(move || {
+                let reply = server.post("/v1/completions", &greedy(prompt)).ok();
+                assert_eq!(reply.text(), *expected);
+            });
+        }
+    });
+    let status = server.until(|status| status["engine"]["running"] == 0);
+    assert_eq!(status["engine"]["kv_blocks_used"], 0);
+}
+
+/// The demo model with a chat template of its own.
+fn chat_model() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for file in fs::read_dir(demo_model()).unwrap() {
+        let file = file.unwrap();
+        fs::copy(file.path(), folder.path().join(file.file_name())).unwrap();
+    }
+    let template = "<s>{% for message in messages %}{% if message.role == 'tool' %}\
+                    {{ raise_exception('no tools') }}{% endif %}{{ message.content }}{% endfor %}";
+    fs::write(folder.path().join("chat_template.jinja"), template).unwrap();
+    folder
+}
+
+#[test]
+fn a_conversation_is_answered_as_its_template_says() {
+    let folder = chat_model();
+    let model = folder.path().to_str().unwrap();
+    let server = Serving::start(&[model, "--served-model-name=story"]);
+    let (prompt, expected) = references().swap_remove(0);
+    let (first, second) = prompt.split_at(4);
+    let parts = json!([{"type": "text", "text": second}]);
+    let chat = json!({"model": "story", "temperature": 0, "max_tokens": 48, "messages": [
+        {"role": "developer", "content": first}, {"role": "user", "content": parts},
+    ]});
+    let whole = server.post("/v1/chat/completions", &chat).ok();
+    assert_eq!(whole.text(), expected);
+    assert_eq!(whole.json()["object"], "chat.completion");
+    let reason = &whole.json()["choices"][0]["finish_reason"];
+    let streamed = with(chat.clone(), json!({"stream": true, "logprobs": true, "top_logprobs": 2}));
+    let events = server.post("/v1/chat/completions", &streamed).ok().events();
+    assert_eq!(events[0]["choices"][0]["delta"], json!({"role": "assistant", "content": ""}));
+    let content = |event: &Value| {
+        event["choices"][0]["delta"]["content"].as_str().unwrap_or_default().to_owned()
+    };
+    assert_eq!(events.iter().map(content).collect::<String>(), expected);
+    assert_eq!(&events.last().unwrap()["choices"][0]["finish_reason"], reason);
+    let tokens = events.iter().filter_map(|e| e["choices"][0]["logprobs"]["content"].as_array());
+    for token in tokens.flatten() {
+        assert_eq!(token["logprob"], token["top_logprobs"][0]["logprob"], "greedy takes the top");
+        assert_eq!(token["bytes"], json!(token["token"].as_str().unwrap().as_bytes()));
+        assert_eq!(token["top_logprobs"].as_array().unwrap().len(), 2);
+    }
+}
+
+#[test]
+fn options_do_what_they_say() {
+    let server = serving(&[]);
+    let (prompt, expected) = references().swap_remove(0);
+    let ask =
+        |fields: Value| server.post("/v1/completions", &with(greedy(&prompt), fields)).ok().json();
+    let stopped = ask(json!({"stop": "Drimina"}));
+    assert_eq!(stopped["choices"][0]["text"], expected.split_once("Drimina").unwrap().0);
+    assert_eq!(stopped["choices"][0]["finish_reason"], "stop");
+
+    let sampled = json!({"temperature": 1.5, "seed": 7, "n": 3});
+    let texts = |answer: &Value| -> Vec<String> {
+        let choices = answer["choices"].as_array().unwrap().iter();
+        choices.map(|choice| choice["text"].as_str().unwrap().to_owned()).collect()
+    };
+    let once = texts(&ask(sampled.clone()));
+    assert_eq!(once, texts(&ask(sampled)));
+    assert!(once[0] != once[1] && once[1] != once[2]);
+
+    let scored = ask(json!({"echo": true, "logprobs": 0, "max_tokens": 1}));
+    let logprobs = &scored["choices"][0]["logprobs"];
+    let tokens: Vec<_> = logprobs["tokens"].as_array().unwrap().iter().collect();
+    let joined: String = tokens.iter().map(|token| token.as_str().unwrap()).collect();
+    let text = scored["choices"][0]["text"].as_str().unwrap();
+    assert_eq!(joined, format!("<s>{text}"), "what begins a text is no part of it");
+    assert!(text.starts_with(&prompt));
+    assert_eq!(logprobs["text_offset"][1], 0);
+    assert_eq!(logprobs["token_logprobs"][0], Value::Null);
+    assert!(logprobs["token_logprobs"][1].as_f64().unwrap() < 0.0);
+
+    let tokens = ask(json!({"prompt": [5, 6, 7], "max_tokens": 2}));
+    assert_eq!(
+        tokens["usage"],
+        json!({"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5})
+    );
+    assert_eq!(tokens["choices"][0]["finish_reason"], "length");
+}
+
+#[test]
+fn a_request_that_comes_before_the_first_byte_rides_the_load() {
+    let objects = Objects::new();
+    objects.serve_folder("models", "demo-model/", &demo_model()).unwrap();
+    let turnstile = Turnstile::default();
+    let bucket = Bucket::builder().objects(objects).turnstile(&turnstile);
+    let bucket = bucket.start_on_own_thread("127.0.0.1:0").unwrap();
+    let arguments = ["s3://models/demo-model", "--ready=loaded"];
+    let server = Serving::start_with(&arguments, |command| command.envs(bucket.environment()));
+
+    let (prompt, expected) = references().swap_remove(0);
+    let waiting = server.send("POST", "/v1/completions", &greedy(&prompt).to_string());
+    let status = server.until(|status| status["requests_in_flight"] == 1);
+    assert_eq!((&status["state"], &status["bytes"]["fetched"]), (&json!("STARTING"), &json!(0)));
+    assert_eq!(server.get("/health/live").status, 200);
+    assert_eq!(server.get("/health/ready").status, 503);
+    let wrong = server.post("/v1/completions", &json!({"model": "demo-model", "prompt": 7}));
+    assert_eq!(wrong.status, 400, "what is wrong is told at once");
+
+    let cold = thread::scope(|scope| {
+        let answer = scope.spawn(|| waiting.whole());
+        while !answer.is_finished() {
+            turnstile.release();
+            thread::sleep(Duration::from_millis(1));
+        }
+        answer.join().unwrap().ok()
+    });
+    assert_eq!(cold.text(), expected);
+    let timing = cold.header("server-timing").unwrap();
+    for name in ["before;", "streaming;", "after;", "ttft;"] {
+        assert!(timing.contains(name), "{timing}");
+    }
+    server.until(|status| status["state"] == "READY");
+    assert_eq!(server.get("/health/ready").status, 200);
+    let warm = server.post("/v1/completions", &greedy(&prompt)).ok();
+    assert_eq!((warm.text(), warm.header("server-timing")), (expected, None));
+}
+
+#[test]
+fn a_load_that_failed_is_told_to_everybody_with_its_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = folder.path().to_str().unwrap();
+    let mut server = Serving::start(&[model, "--served-model-name=m"]);
+    let status = server.until(|status| status["state"] == "FAILED");
+    assert!(status["error"].as_str().unwrap().contains("has no config.json"));
+    let reply = server.post("/v1/completions", &json!({"model": "m", "prompt": "x"}));
+    assert_eq!(reply.status, 503);
+    let error = &reply.json()["error"];
+    assert!(error["message"].as_str().unwrap().contains("has no config.json"), "{error}");
+    assert_eq!(server.get("/health/live").status, 503);
+    server.signal(Signal::TERM);
+    assert_eq!(server.ended().code(), Some(1));
+    assert!(server.log().contains("has no config.json"));
+}
+
+#[test]
+fn a_client_that_goes_away_leaves_nothing_behind() {
+    let server = serving(&["--max-num-seqs=2"]);
+    server.until(|status| status["state"] == "READY");
+    for _ in 0..8 {
+        let mut answer = server.send("POST", "/v1/completions", &long().to_string());
+        answer.until("data: ");
+    }
+    let whole = with(long(), json!({"stream": false}));
+    drop(server.send("POST", "/v1/completions", &whole.to_string()));
+    let status = server.until(|status| {
+        let engine = &status["engine"];
+        engine["running"] == 0 && engine["waiting"] == 0 && status["requests_in_flight"] == 0
+    });
+    assert_eq!(status["engine"]["kv_blocks_used"], 0);
+    let (prompt, expected) = references().swap_remove(0);
+    assert_eq!(server.post("/v1/completions", &greedy(&prompt)).ok().text(), expected);
+}
+
+#[test]
+fn sixty_four_clients_that_come_and_go_leave_nothing_behind() {
+    let server = serving(&["--max-num-seqs=8"]);
+    let (prompt, expected) = references().swap_remove(0);
+    thread::scope(|scope| {
+        for client in 0..64_usize {
+            let (server, prompt, expected) = (&server, &prompt, &expected);
+            scope.spawn(move || {
+                for round in 0..4 {
+                    // Of every three, one stays to the end, one leaves at once, and one after some tokens.
+                    match (client + round) % 3 {
+                        0 => {
+                            let reply = server.post("/v1/completions", &greedy(prompt));
+                            assert!(reply.status == 429 || reply.ok().text() == *expected);
+                        }
+                        1 => drop(server.send("POST", "/v1/completions", &long().to_string())),
+                        _ => {
+                            let mut answer =
+                                server.send("POST", "/v1/completions", &long().to_string());
+                            (0..8 + client).for_each(|_| drop(answer.line()));
+                        }
+                    }
+                }
+            });
+        }
+    });
+    let status = server.until(|status| {
+        let engine = &status["engine"];
+        engine["running"] == 0 && engine["waiting"] == 0 && status["requests_in_flight"] == 0
+    });
+    assert_eq!(status["engine"]["kv_blocks_used"], 0);
+    assert_eq!(server.post("/v1/completions", &greedy(&prompt)).ok().text(), expected);
+}
+
+#[test]
+fn after_sigterm_what_runs_is_finished_and_nothing_more_is_taken() {
+    let mut server = serving(&[]);
+    let mut answer = server.send("POST", "/v1/completions", &long().to_string());
+    answer.until("data: ");
+    server.signal(Signal::TERM);
+    while TcpStream::connect(server.address).is_ok() {
+        thread::sleep(Duration::from_millis(1));
+    }
+    answer.until("data: [DONE]");
+    assert_eq!(server.ended().code(), Some(0));
+}
+
+#[test]
+fn what_runs_longer_than_the_drain_is_broken_off() {
+    let mut server = serving(&["--drain=0"]);
+    let many = with(long(), json!({"n": 64}));
+    let mut answer = server.send("POST", "/v1/completions", &many.to_string());
+    answer.until("data: ");
+    server.signal(Signal::TERM);
+    assert_eq!(server.ended().code(), Some(0));
+    assert!(server.log().contains("is broken off"));
+    while let Some(line) = answer.line() {
+        assert_ne!(line, "data: [DONE]");
+    }
+}
+
+#[test]
+fn an_instance_that_nobody_asks_ends() {
+    let mut server = serving(&["--idle-exit=1"]);
+    server.get("/health");
+    assert_eq!(server.ended().code(), Some(0));
+}
+
+#[test]
+fn past_the_bound_of_the_queue_requests_are_refused_and_told_when_to_come_again() {
+    let server = serving(&["--max-num-seqs=1", "--max-waiting=2"]);
+    let mut running = server.send("POST", "/v1/completions", &long().to_string());
+    running.until("data: ");
+    let refused = server.post("/v1/completions", &with(greedy("Once"), json!({"n": 9})));
+    assert_eq!(refused.status, 429, "{refused:?}");
+    assert!(refused.header("retry-after").unwrap().parse::<u64>().unwrap() >= 1);
+    assert_eq!(refused.json()["error"]["type"], "rate_limit_error");
+    drop(running);
+    let (prompt, expected) = references().swap_remove(0);
+    assert_eq!(server.post("/v1/completions", &greedy(&prompt)).ok().text(), expected);
+}
+
+#[test]
+fn slow_clients_are_given_up() {
+    let server = serving(&["--client-timeout=1", "--keep-alive=1"]);
+    let mut idle = server.connect();
+    idle.write_all(b"GET /health HT").unwrap();
+    let mut rest = Vec::new();
+    idle.read_to_end(&mut rest).unwrap();
+    assert_eq!(rest, b"", "the head never came");
+
+    let mut body = server.connect();
+    let head = request_head("POST", "/v1/completions", 100);
+    body.write_all(format!("{head}\r\n{{").as_bytes()).unwrap();
+    assert_eq!(Answer::new(body).whole().status, 408);
+
+    // More than the buffers of both sides take, and nobody reads.
+    let many = with(long(), json!({"n": 128, "logprobs": 20, "max_tokens": 300}));
+    let _deaf = server.send("POST", "/v1/completions", &many.to_string());
+    server.until(|status| status["requests_in_flight"] == 1);
+    server.until(|status| {
+        status["requests_in_flight"] == 0 && status["engine"]["kv_blocks_used"] == 0
+    });
+    assert!(server.log().contains("complete=false"), "{}", server.log());
+}
+
+#[test]
+fn bad_requests_are_told_what_is_wrong_with_them_and_harm_nobody() {
+    let server = serving(&["--body-limit=100kB", "--max-answer-tokens=100"]);
+    let mut running = server.send(
+        "POST",
+        "/v1/completions",
+        &{ with(long(), json!({"max_tokens": 100})) }.to_string(),
+    );
+    running.until("data: ");
+    let completion = |fields: Value| with(greedy("Once"), fields).to_string();
+    let long_text = "word ".repeat(2000);
+    let huge = "x".repeat(200_000);
+    for (body, status, param, code) in [
+        ("{\"model\": ".to_owned(), 400, None, None),
+        (
+            completion(json!({"prompt": long_text})),
+            400,
+            Some("prompt"),
+            Some("context_length_exceeded"),
+        ),
+        (completion(json!({"prompt": [[]]})), 400, Some("prompt"), None),
+        (completion(json!({"prompt": [99999]})), 400, Some("prompt"), None),
+        (completion(json!({"prompt": huge})), 413, None, None),
+        (completion(json!({"model": "gpt-4"})), 404, Some("model"), Some("model_not_found")),
+        (completion(json!({"max_tokens": 101})), 400, Some("max_tokens"), Some("invalid_value")),
+        (completion(json!({"temperature": []})), 400, Some("temperature"), Some("invalid_type")),
+        (
+            completion(json!({"logit_bias": {"99999": 1}})),
+            400,
+            Some("logit_bias"),
+            Some("invalid_value"),
+        ),
+        (completion(json!({"stop": ["a", ""]})), 400, Some("stop"), Some("invalid_value")),
+        (
+            completion(json!({"prompt": vec!["a"; 100], "n": 2})),
+            400,
+            Some("n"),
+            Some("invalid_value"),
+        ),
+    ] {
+        let reply = server.send("POST", "/v1/completions", &body).whole();
+        let error = &reply.json()["error"];
+        assert_eq!((reply.status, error["param"].as_str()), (status, param), "{body:.80}: {error}");
+        assert_eq!(error["code"].as_str(), code, "{body:.80}: {error}");
+        assert!(!error["message"].as_str().unwrap().is_empty());
+    }
+    running.until("data: [DONE]");
+}
+
+#[test]
+fn no_key_is_in_the_log() {
+    let model = demo_model();
+    let arguments = [model.to_str().unwrap(), "--log=json", "--log-level=debug"];
+    let server = Serving::start_with(&arguments, |command| {
+        command.env("FIRSTLIGHT_API_KEY", "sk-one-secret")
+    });
+    assert_eq!(server.get("/v1/models").status, 401);
+    for (key, status) in [("sk-one-secret", 200), ("sk-another-secret", 401)] {
+        let mut stream = server.connect();
+        let head = request_head("GET", "/v1/models?key=sk-third-secret", 0);
+        let head = format!("{head}authorization: Bearer {key}\r\n\r\n");
+        stream.write_all(head.as_bytes()).unwrap();
+        assert_eq!(Answer::new(stream).whole().status, status);
+    }
+    let log = server.log();
+    assert!(log.contains("\"route\":\"/v1/models\""), "{log}");
+    assert!(!log.contains("secret"), "{log}");
+}
