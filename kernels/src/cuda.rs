@@ -10,6 +10,7 @@
 //! - [`mod@linear`]: products with weights
 //! - [`mod@attention`]: over a cache
 //! - [`sampling`]: logits to tokens
+//! - [`mod@limits`]: what a device can do at most
 //! - here: the rest
 //!
 //! The sources are `kernels/cuda/*.cu`. Activations are f32, row-major and contiguous; weights are
@@ -18,6 +19,7 @@
 //! and `tables`, so that a decode step can be recorded once and run again.
 
 pub mod attention;
+pub mod limits;
 pub mod linear;
 pub mod sampling;
 

@@ -17,6 +17,7 @@
 //!   operation, here and, for products with weights, in `linear`, for keys and values in `attention`, for tokens in
 //!   `sampling`
 //! - `steps`: steps that recur, each as one launch; `graph`: of what the driver makes of one
+//! - [`limits`]: what the device can do at most, for benches
 //! - [`port`]: the side of a device that a load sees, and `streams`, its two streams as that side
 //! - [`ring`]: pinned slots on their way to the device; with [`slot`] (their states) and [`watch`] (the thread that waits
 //!   for events)
@@ -42,6 +43,7 @@ mod stream;
 mod streams;
 mod tensor;
 
+pub mod limits;
 pub mod port;
 pub mod ring;
 pub mod slot;

@@ -55,6 +55,7 @@ impl Build {
         let mut files = files_in(&manifest("driver"));
         files.extend(files_in(&manifest("kernels")));
         files.extend(files_in(&function_kernels()));
+        files.extend(files_in(&manifest("../../kernels/cuda/limits")));
         let headers = Sum::new(checks).with_files(files.iter().filter(|file| !is_unit(file)));
         let sources = files.iter().filter(|file| is_unit(file) && !is_collection(file));
         let units = sources.map(|source| Unit::new(source, &headers, &folder)).collect();

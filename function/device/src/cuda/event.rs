@@ -3,6 +3,7 @@
 
 use std::ptr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use cudarc::driver::DriverError;
 use cudarc::driver::result::event;
@@ -35,6 +36,19 @@ impl Event {
     pub fn slept_for(context: &Arc<Context>) -> Result<Self, Error> {
         let without_clock = CUevent_flags::CU_EVENT_DISABLE_TIMING as u32;
         Self::with(context, without_clock | CUevent_flags::CU_EVENT_BLOCKING_SYNC as u32)
+    }
+
+    /// With a clock, to [measure](Self::since) what lies between two of them.
+    pub fn timed(context: &Arc<Context>) -> Result<Self, Error> {
+        Self::with(context, CUevent_flags::CU_EVENT_DEFAULT as u32)
+    }
+
+    /// What the device took from `earlier` to this: both are [`timed`](Self::timed) and were reached.
+    pub fn since(&self, earlier: &Self) -> Result<Duration, Error> {
+        self.context.bind()?;
+        // SAFETY: both events were created by values that are borrowed.
+        let ms = check("cuEventElapsedTime", unsafe { event::elapsed(earlier.raw, self.raw) })?;
+        Ok(Duration::from_secs_f32(ms.max(0.0) / 1000.0))
     }
 
     /// Whether it is reached. Does not wait.

@@ -40,9 +40,14 @@ unsafe impl Send for Kernels {}
 
 impl Kernels {
     pub(super) fn load(context: &Arc<Context>) -> Result<Self, Error> {
+        Self::of(context, FATBIN)
+    }
+
+    /// Those of another image, which is a whole fatbin, too.
+    pub(super) fn of(context: &Arc<Context>, fatbin: &'static [u8]) -> Result<Self, Error> {
         context.bind()?;
         // SAFETY: the image is a fatbin with its length in its header, and static.
-        match unsafe { module::load_data(FATBIN.as_ptr().cast()) } {
+        match unsafe { module::load_data(fatbin.as_ptr().cast()) } {
             Err(DriverError(refusal)) if is_unreadable(refusal) => {
                 Err(unreadable(context, refusal))
             }
