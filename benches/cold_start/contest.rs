@@ -103,6 +103,7 @@ fn variants(args: &Measure) -> Vec<Variant> {
     let variant = |binary: Option<&PathBuf>, arguments: &[String]| Variant {
         program: binary.cloned().unwrap_or_else(built),
         arguments: arguments.to_vec(),
+        environment: Vec::new(),
     };
     let first = variant(args.binary.as_ref(), &args.with);
     let second = variant(args.against_binary.as_ref(), &args.against);
@@ -112,7 +113,7 @@ fn variants(args: &Measure) -> Vec<Variant> {
 
 /// What tells a variant from the program as it is: arguments, and another build.
 fn name(variant: &Variant) -> String {
-    let Variant { program, arguments } = variant;
+    let Variant { program, arguments, .. } = variant;
     let other = program != Path::new(env!("CARGO_BIN_EXE_firstlight"));
     let program = other.then(|| program.display().to_string());
     program.into_iter().chain(arguments.iter().cloned()).collect::<Vec<_>>().join(" ")

@@ -67,7 +67,7 @@ fn main() -> ExitCode {
 fn measure(args: &Measure) -> Result<(), Box<dyn Error>> {
     let profiles = args.profiles()?;
     let folder = model::folder(&args.model)?;
-    model::warm(&folder)?;
+    start::warm(&folder)?;
     let mut contestants = contest::contestants(args, &profiles, &folder);
     contest::run(args, &folder, &mut contestants);
     if let Some(folder) = &args.save {

@@ -1,6 +1,5 @@
 //! The folder that a bench serves.
 
-use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -17,15 +16,4 @@ pub(crate) fn folder(name: &str) -> io::Result<PathBuf> {
         "llama-3.2-1b" => RandomModel::llama_3_2_1b().folder_in(&cache),
         folder => Ok(folder.into()),
     }
-}
-
-/// Brings the files into the page cache: the server's disk is not what is measured.
-pub(crate) fn warm(folder: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        if path.is_file() {
-            io::copy(&mut File::open(path)?, &mut io::sink())?;
-        }
-    }
-    Ok(())
 }

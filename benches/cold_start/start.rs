@@ -1,6 +1,8 @@
 //! One cold start: a fresh process, told the clock at which it was spawned, and asked for its timeline.
 
-use std::fs;
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -18,16 +20,20 @@ pub(crate) struct Question {
 pub(crate) struct Variant {
     pub(crate) program: PathBuf,
     pub(crate) arguments: Vec<String>,
+    /// All of its environment but what the question sets.
+    pub(crate) environment: Vec<(&'static str, OsString)>,
 }
 
 impl Question {
-    fn command(&self, variant: &Variant, model: &str) -> Command {
+    /// To be run, or to be told more.
+    pub(crate) fn command(&self, variant: &Variant, model: &str) -> Command {
         let mut command = Command::new(&variant.program);
         command
             .args(["run", model, &self.prompt, "--temperature=0", "--ignore-eos"])
             .arg(format!("--max-tokens={}", self.max_tokens))
             .args(&variant.arguments)
             .env_clear()
+            .envs(variant.environment.iter().cloned())
             .envs([("AWS_CONFIG_FILE", "/dev/null"), ("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")])
             .stdin(Stdio::null());
         command
@@ -45,19 +51,25 @@ impl Question {
         server: &Running,
         link: Option<Rate>,
     ) -> (Report, String) {
-        let name = format!("cold-start-{}.json", std::process::id());
-        let file = std::env::temp_dir().join(name);
         let mut command = self.command(variant, MODEL);
-        command.arg("--timeline").arg(&file).envs(server.environment());
+        command.envs(server.environment());
         if let Some(rate) = link {
             command.env("FIRSTLIGHT_LINK", rate.to_string());
         }
-        command.env("FIRSTLIGHT_T0_NS", Timeline::monotonic_ns().to_string());
-        let text = text(&mut command);
-        let report = fs::read_to_string(&file).expect("it was written");
-        fs::remove_file(&file).expect("it was written");
-        (serde_json::from_str(&report).expect("one line of JSON"), text)
+        timeline(&mut command)
     }
+}
+
+/// Runs it as a cold start: what it answered, and how that went.
+pub(crate) fn timeline(command: &mut Command) -> (Report, String) {
+    let name = format!("cold-start-{}.json", std::process::id());
+    let file = std::env::temp_dir().join(name);
+    command.arg("--timeline").arg(&file);
+    command.env("FIRSTLIGHT_T0_NS", Timeline::monotonic_ns().to_string());
+    let text = text(command);
+    let report = fs::read_to_string(&file).expect("it was written");
+    fs::remove_file(&file).expect("it was written");
+    (serde_json::from_str(&report).expect("one line of JSON"), text)
 }
 
 /// Objects that hold the folder where the question looks for it.
@@ -65,6 +77,17 @@ pub(crate) fn objects(folder: &Path) -> Objects {
     let objects = Objects::new();
     objects.serve_folder("bench", "model/", folder).expect("a folder that can be read");
     objects
+}
+
+/// Brings the files into the page cache: the server's disk is not what is measured.
+pub(crate) fn warm(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_file() {
+            io::copy(&mut File::open(path)?, &mut io::sink())?;
+        }
+    }
+    Ok(())
 }
 
 fn text(command: &mut Command) -> String {

@@ -6,6 +6,7 @@
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
+use std::thread::{self, ScopedJoinHandle};
 
 use serde_json::{Map, Value, json};
 
@@ -53,21 +54,27 @@ impl StoredAs {
     }
 }
 
-/// Writes `entries` into `shards` files of `folder`; `fill` pushes the values of one tensor, in any pieces.
+/// Writes `entries` into `shards` files of `folder`, side by side; `fill` pushes the values of one tensor, in any pieces.
 pub(crate) fn write_checkpoint(
     folder: &Path,
     stored_as: StoredAs,
     shards: usize,
     entries: &[Entry],
-    mut fill: impl FnMut(&Entry, &mut Values) -> io::Result<()>,
+    fill: impl Fn(&Entry, &mut Values) -> io::Result<()> + Sync,
 ) -> io::Result<()> {
     let mut weight_map = Map::new();
-    for (number, mut shard) in cut(entries, shards).into_iter().enumerate() {
-        shard.sort_by(|a, b| a.name.cmp(&b.name));
-        let name = file_name(number, shards);
-        write_shard(&folder.join(&name), stored_as, &shard, &mut fill)?;
-        weight_map.extend(shard.iter().map(|entry| (entry.name.clone(), json!(name))));
-    }
+    thread::scope(|scope| {
+        let mut writers = Vec::new();
+        for (number, mut shard) in cut(entries, shards).into_iter().enumerate() {
+            shard.sort_by(|a, b| a.name.cmp(&b.name));
+            let (name, fill) = (file_name(number, shards), &fill);
+            weight_map.extend(shard.iter().map(|entry| (entry.name.clone(), json!(name))));
+            let path = folder.join(name);
+            writers.push(scope.spawn(move || write_shard(&path, stored_as, &shard, fill)));
+        }
+        let written = |writer: ScopedJoinHandle<_>| writer.join().expect("no writer panics");
+        writers.into_iter().try_for_each(written)
+    })?;
     if shards == 1 {
         return Ok(());
     }
@@ -125,7 +132,7 @@ fn write_shard(
     path: &Path,
     stored_as: StoredAs,
     entries: &[&Entry],
-    fill: &mut impl FnMut(&Entry, &mut Values) -> io::Result<()>,
+    fill: &impl Fn(&Entry, &mut Values) -> io::Result<()>,
 ) -> io::Result<()> {
     let mut out = BufWriter::with_capacity(1 << 20, File::create(path)?);
     let header = header(stored_as, entries);

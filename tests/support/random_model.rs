@@ -9,7 +9,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::{fs, iter};
+use std::{env, fs, iter};
 
 use serde_json::{Value as Json, json};
 
@@ -141,6 +141,40 @@ impl RandomModel {
         )
     }
 
+    /// 16.1 GB, with an output matrix of its own. The config of `meta-llama/Llama-3.1-8B`.
+    pub(crate) fn llama_3_1_8b() -> Self {
+        Self::new(
+            "llama-3.1-8b",
+            json!({
+                "architectures": ["LlamaForCausalLM"],
+                "model_type": "llama",
+                "hidden_size": 4096,
+                "intermediate_size": 14_336,
+                "num_hidden_layers": 32,
+                "num_attention_heads": 32,
+                "num_key_value_heads": 8,
+                "head_dim": 128,
+                "vocab_size": 128_256,
+                "max_position_embeddings": 131_072,
+                "rms_norm_eps": 1e-5,
+                "rope_theta": 500_000.0,
+                "rope_scaling": {
+                    "rope_type": "llama3",
+                    "factor": 8.0,
+                    "high_freq_factor": 4.0,
+                    "low_freq_factor": 1.0,
+                    "original_max_position_embeddings": 8192,
+                },
+                "attention_bias": false,
+                "mlp_bias": false,
+                "tie_word_embeddings": false,
+                "bos_token_id": 128_000,
+                "eos_token_id": 128_001,
+            }),
+        )
+        .shards(8)
+    }
+
     /// 7 MB: a small Llama with as many tokens as the demo model's tokenizer.
     pub(crate) fn tiny() -> Self {
         Self::new(
@@ -173,7 +207,9 @@ impl RandomModel {
             ("tie_word_embeddings", json!(true)),
             ("torch_dtype", json!(StoredAs::Bf16.torch_dtype())),
         ] {
-            config[key] = value;
+            if config[key].is_null() {
+                config[key] = value;
+            }
         }
         Self { name: name.to_owned(), config, shards: 1, seed: 1 }
     }
@@ -192,6 +228,11 @@ impl RandomModel {
     pub(crate) fn layers(mut self, layers: usize) -> Self {
         self.config["num_hidden_layers"] = json!(layers);
         self
+    }
+
+    /// Its config.json.
+    pub(crate) fn config(&self) -> &Json {
+        &self.config
     }
 
     /// The bytes of all weights.
@@ -229,10 +270,12 @@ impl RandomModel {
     /// All tensors in the order of the model.
     fn entries(&self) -> Vec<Entry> {
         let hidden = self.size("hidden_size");
+        let tied = self.config["tie_word_embeddings"] == true;
         let layers = (0..self.size("num_hidden_layers")).flat_map(|layer| self.layer(layer));
         iter::once(entry("model.embed_tokens.weight", &[self.size("vocab_size"), hidden]))
             .chain(layers)
             .chain([entry("model.norm.weight", &[hidden])])
+            .chain((!tied).then(|| entry("lm_head.weight", &[self.size("vocab_size"), hidden])))
             .collect()
     }
 
@@ -281,7 +324,13 @@ fn usize_of(number: u64) -> usize {
 
 /// The demo model, whose tokenizer stands in for all others.
 fn demo_model() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/demo-model")
+    root().join("tests/fixtures/demo-model")
+}
+
+/// The repository, which cargo tells whatever it runs; or what a program has of it elsewhere, if told so.
+pub(crate) fn root() -> PathBuf {
+    let told = env::var_os("CARGO_MANIFEST_DIR");
+    told.map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from)
 }
 
 /// Norms are 1, all else is about normal with [`DEVIATION`], as a model before its training.
