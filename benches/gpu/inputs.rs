@@ -15,7 +15,11 @@ impl Pool {
         let piece: Vec<u8> =
             random.into_iter().flat_map(|x| bf16::from_f32(x).to_le_bytes()).collect();
         let all = bytes + SHIFT_BYTES * SHIFTS;
-        Self(piece.into_iter().cycle().take(all).collect::<Vec<_>>().into())
+        let mut numbers = Vec::with_capacity(all + piece.len());
+        while numbers.len() < all {
+            numbers.extend_from_slice(&piece);
+        }
+        Self(numbers.into())
     }
 
     /// One of some that differ.

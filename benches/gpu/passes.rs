@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
+use std::vec;
 
 use firstlight_device::{Cuda, Device};
 use firstlight_model::{DEFAULT_CHUNK_ROWS, Decoder, Group, Settings, Spec, StageOrder};
@@ -13,27 +14,85 @@ use super::record::Recorder;
 use super::sections::{DECODE, PREFILL};
 use super::sizes::Sizes;
 
-type Groups = Vec<Group<<Cuda as Device>::Tensor>>;
+type DeviceGroup = Group<<Cuda as Device>::Tensor>;
 
 pub(crate) fn measure(bench: &Bench<'_>, ordinal: usize, recorder: &mut Recorder) -> Result<()> {
     let (copy, matrix) = (bench.copy_rate()?, bench.matrix_rate()?);
-    let sizes = bench.sizes;
-    for model in &sizes.models {
-        let spec = model.spec();
-        let groups = upload(&spec, bench.cuda)?;
-        let seconds = prefill(&spec, &groups, sizes, ordinal)?;
-        let flop = operations(&spec, sizes.prompt);
-        let (rate, limit) = (sizes.prompt as f64 / seconds, sizes.prompt as f64 * matrix / flop);
+    let Sizes { prompt, decoded, samples, .. } = *bench.sizes;
+    for model in &bench.sizes.models {
+        let resident = Resident::new(model.spec(), bench.cuda, ordinal)?;
+        let seconds = resident.prefill(prompt, samples)?;
+        let flop = operations(&resident.spec, prompt);
+        let (rate, limit) = (prompt as f64 / seconds, prompt as f64 * matrix / flop);
         recorder.figure("passes", [model.name, PREFILL], rate, Some(limit))?;
-        let seconds = decode(&spec, &groups, sizes, ordinal)?;
-        let limit = copy / read_by_a_token(&spec) as f64;
+        let seconds = resident.decode(prompt, decoded)?;
+        let limit = copy / read_by_a_token(&resident.spec) as f64;
         recorder.figure("passes", [model.name, DECODE], 1.0 / seconds, Some(limit))?;
     }
     Ok(())
 }
 
+/// A model whose weights are on the device.
+struct Resident {
+    spec: Spec,
+    groups: Vec<DeviceGroup>,
+    ordinal: usize,
+}
+
+impl Resident {
+    fn new(spec: Spec, cuda: &Cuda, ordinal: usize) -> Result<Self> {
+        Ok(Self { groups: upload(&spec, cuda)?, spec, ordinal })
+    }
+
+    /// Seconds of a prompt behind as long a one, in which the kernels are looked up: the median of samples.
+    fn prefill(&self, prompt: usize, samples: usize) -> Result<f64> {
+        let ids = vec![1; prompt];
+        let sample = |_| {
+            let mut passes = Passes::new(self, 2 * prompt)?;
+            passes.forward(&ids)?;
+            let begun = Instant::now();
+            passes.forward(&ids)?;
+            Ok(begun.elapsed())
+        };
+        let mut samples = (0..samples).map(sample).collect::<Result<Vec<Duration>>>()?;
+        samples.sort_unstable();
+        Ok(samples[samples.len() / 2].as_secs_f64())
+    }
+
+    /// Seconds of a token, behind a prompt; the first does not count.
+    fn decode(&self, prompt: usize, tokens: usize) -> Result<f64> {
+        let mut passes = Passes::new(self, prompt + 1 + tokens)?;
+        passes.forward(&vec![1; prompt])?;
+        passes.forward(&[2])?;
+        let begun = Instant::now();
+        (0..tokens).try_for_each(|_| passes.forward(&[2]))?;
+        Ok(begun.elapsed().as_secs_f64() / tokens as f64)
+    }
+}
+
+/// Passes of one sequence, up to logits on the host. All that is known here of decoders.
+struct Passes(Decoder<Cuda, vec::IntoIter<std::result::Result<DeviceGroup, Infallible>>>);
+
+impl Passes {
+    fn new(resident: &Resident, capacity: usize) -> Result<Self> {
+        let settings = Settings {
+            order: StageOrder::EmbeddingFirst,
+            capacity,
+            chunk_rows: DEFAULT_CHUNK_ROWS,
+        };
+        let groups: Vec<_> = resident.groups.iter().cloned().map(Ok).collect();
+        let cuda = bench::open(resident.ordinal)?;
+        Ok(Self(Decoder::new(cuda, resident.spec.clone(), settings, groups.into_iter())?))
+    }
+
+    fn forward(&mut self, ids: &[u32]) -> Result<()> {
+        self.0.forward(ids)?;
+        Ok(())
+    }
+}
+
 /// Weights that mean nothing, in the shapes of `spec`.
-fn upload(spec: &Spec, cuda: &Cuda) -> Result<Groups> {
+fn upload(spec: &Spec, cuda: &Cuda) -> Result<Vec<DeviceGroup>> {
     let stages = spec.stages(StageOrder::EmbeddingFirst);
     let sizes = stages.iter().flat_map(|stage| &stage.tensors).map(|it| it.shape.iter().product());
     let pool = Pool::new(2 * sizes.max().unwrap_or(1));
@@ -50,52 +109,6 @@ fn upload(spec: &Spec, cuda: &Cuda) -> Result<Groups> {
     }
     cuda.compute().synchronize()?;
     Ok(groups)
-}
-
-/// What a pass is made with. All that is known here of decoders.
-fn decoder(
-    spec: &Spec,
-    groups: &Groups,
-    capacity: usize,
-    ordinal: usize,
-) -> Result<
-    Decoder<
-        Cuda,
-        impl Iterator<Item = std::result::Result<Group<<Cuda as Device>::Tensor>, Infallible>>,
-    >,
-> {
-    let settings =
-        Settings { order: StageOrder::EmbeddingFirst, capacity, chunk_rows: DEFAULT_CHUNK_ROWS };
-    let groups = groups.clone().into_iter().map(Ok);
-    Ok(Decoder::new(bench::open(ordinal)?, spec.clone(), settings, groups)?)
-}
-
-/// Seconds of a prompt: the median of samples. The first pass looks the kernels up, and does not count.
-fn prefill(spec: &Spec, groups: &Groups, sizes: &Sizes, ordinal: usize) -> Result<f64> {
-    let mut decoder = decoder(spec, groups, sizes.prompt * (1 + sizes.samples), ordinal)?;
-    let ids = vec![1; sizes.prompt];
-    decoder.forward(&ids)?;
-    let mut samples = Vec::new();
-    for _ in 0..sizes.samples {
-        let begun = Instant::now();
-        decoder.forward(&ids)?;
-        samples.push(begun.elapsed());
-    }
-    samples.sort_unstable();
-    Ok(samples[samples.len() / 2].as_secs_f64())
-}
-
-/// Seconds of a token, behind a prompt; the first does not count.
-fn decode(spec: &Spec, groups: &Groups, sizes: &Sizes, ordinal: usize) -> Result<f64> {
-    let mut decoder = decoder(spec, groups, sizes.prompt + sizes.decoded + 1, ordinal)?;
-    decoder.forward(&vec![1; sizes.prompt])?;
-    decoder.forward(&[2])?;
-    let begun = Instant::now();
-    for _ in 0..sizes.decoded {
-        decoder.forward(&[2])?;
-    }
-    let took: Duration = begun.elapsed();
-    Ok(took.as_secs_f64() / sizes.decoded as f64)
 }
 
 /// Two for each weight and row, but the output matrix meets one; attention is not counted.

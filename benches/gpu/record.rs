@@ -70,9 +70,9 @@ impl Record {
 
     /// That of the part that ran last, where two have it.
     pub(crate) fn figure(&self, section: &str, row: &str, column: &str) -> Option<&Figure> {
-        let figures = self.parts.values().flat_map(|part| &part.figures);
+        let mut figures = self.parts.values().flat_map(|part| &part.figures);
         let is_it = |it: &&Figure| (&*it.section, &*it.row, &*it.column) == (section, row, column);
-        figures.filter(is_it).next_back()
+        figures.rfind(is_it)
     }
 
     pub(crate) fn value(&self, section: &str, row: &str, column: &str) -> Option<f64> {

@@ -21,7 +21,7 @@ pub(crate) fn measure(setup: &Setup, model: &Model, recorder: &mut Recorder) -> 
     let folder = model.random.folder_in(&setup.models)?;
     start::warm(&folder)?;
     let shared = Shared { setup, model, folder: &folder };
-    let question = shared.question(ANSWERED);
+    let question = question(ANSWERED);
     let server = Server::start(&folder)?;
     let pinned = recorder.record().value("limits", PINNED_RATE, MEASURED);
     let mut boots = Vec::new();
@@ -51,9 +51,8 @@ struct Server {
 impl Server {
     fn start(folder: &Path) -> Result<Self> {
         let runtime = tokio::runtime::Runtime::new()?;
-        let _entered = runtime.enter();
-        let running = Bucket::builder().objects(start::objects(folder)).start("127.0.0.1:0")?;
-        drop(_entered);
+        let bucket = Bucket::builder().objects(start::objects(folder));
+        let running = runtime.block_on(async { bucket.start("127.0.0.1:0") })?;
         Ok(Self { running, _runtime: runtime })
     }
 }
@@ -66,10 +65,6 @@ struct Shared<'a> {
 }
 
 impl Shared<'_> {
-    fn question(&self, max_tokens: u32) -> Question {
-        Question { prompt: vec!["once"; PROMPT_WORDS].join(" "), max_tokens }
-    }
-
     fn start(&self, source: &str, question: &Question, server: &Running) -> (Report, String) {
         let variant = self.setup.variant(&[]);
         if source == SOURCES[0] {
@@ -130,7 +125,7 @@ impl Shared<'_> {
 
     /// Tokens that follow each other, as the program makes them, with and without graphs where it knows them.
     fn tell_decode(&self, recorder: &mut Recorder) -> Result<()> {
-        let question = self.question(u32::try_from(self.setup.sizes.decoded)?.max(2));
+        let question = question(u32::try_from(self.setup.sizes.decoded)?.max(2));
         let switch = self.setup.knows(GRAPHS_SWITCH)?;
         let settings = [(GRAPHS, "on"), (NO_GRAPHS, "off")];
         for (column, value) in settings.into_iter().take(if switch { 2 } else { 1 }) {
@@ -144,6 +139,10 @@ impl Shared<'_> {
         }
         Ok(())
     }
+}
+
+fn question(max_tokens: u32) -> Question {
+    Question { prompt: vec!["once"; PROMPT_WORDS].join(" "), max_tokens }
 }
 
 /// GB/s between the first byte of a weight and the last.

@@ -130,9 +130,9 @@ impl<'a> Limits<'a> {
         let mut fastest = Duration::MAX;
         for _ in 0..COPIES {
             let begun = Instant::now();
-            let sent = send();
+            let issued = send();
             self.cuda.compute().synchronize()?;
-            sent?;
+            issued?;
             fastest = fastest.min(begun.elapsed());
         }
         Ok(fastest)
