@@ -14,15 +14,16 @@ use serde::Serialize;
 use crate::args::InspectArgs;
 use crate::failure::Failure;
 use crate::processor;
-use crate::start::{self, Known};
+use crate::start::{self, Foreseen, Known};
 
 /// Prints what `args.model` is.
 pub(crate) fn inspect(args: &InspectArgs, timeline: &Timeline) -> Result<(), Failure> {
     let runtime = start::runtime(Team::default_threads())?;
     let known = runtime.block_on(start::known(&args.model, &args.store, timeline))?;
     runtime.shutdown_background();
-    // The order of a short prompt: what most starts use.
-    let order = start::order(&known.location, &known.spec, &known.checkpoint, 0);
+    // That of a short prompt, which most starts use.
+    let foreseen = Foreseen::Answer { prompt_bytes: 0, tokens: 0 };
+    let order = start::order(&known.location, &known.spec, &known.checkpoint, foreseen);
     let stages = start::stages(&known.spec, order);
     let limits = start::plan_limits(&args.store);
     let plan = Plan::new(&known.checkpoint.manifest, &stages, &limits)?;

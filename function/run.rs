@@ -118,9 +118,9 @@ impl Start<'_> {
 
 /// What the weights need not wait for. What the model's authors recommend as its longest answer is not known yet.
 fn foreseen(args: &RunArgs, prompt: &str) -> Foreseen {
-    Foreseen {
+    Foreseen::Answer {
         prompt_bytes: prompt.len() + args.system.as_ref().map_or(0, String::len),
-        answer_tokens: args.sampling.max_tokens.unwrap_or(DEFAULT_MAX_TOKENS) as usize,
+        tokens: args.sampling.max_tokens.unwrap_or(DEFAULT_MAX_TOKENS) as usize,
     }
 }
 

@@ -17,7 +17,7 @@ use std::thread;
 use std::time::Duration;
 
 use firstlight_generate::{ChatTemplate, Engine};
-use firstlight_model::{Error as ModelError, Passes, Rows};
+use firstlight_model::{Draw, Error as ModelError, Passes, Rows};
 use firstlight_serve::{Keys, Limits, Listener, Model, Ready, Server, Settings, Speech, State};
 use firstlight_timeline::Timeline;
 use tokio::runtime::Handle;
@@ -27,10 +27,9 @@ use tokio::time::sleep;
 use crate::args::{HttpArgs, ReadyWhen, ServeArgs};
 use crate::failure::Failure;
 use crate::processor::{Chosen, Opening, Processor};
+use crate::start::Foreseen;
 use crate::{engine, report, start};
 
-/// No prompt is known when the order of the load is chosen: the embedding table comes first.
-const ANY_PROMPT_BYTES: usize = usize::MAX;
 /// How long the last pass may take once nobody waits for it. One of 512 rows of a large model takes half of it.
 const LAST_PASS: Duration = Duration::from_secs(2);
 
@@ -230,7 +229,9 @@ impl Load {
         let Self { args, timeline, model, io } = self;
         let start::Ready { known, tokenizer, texts } = ready;
         model.is_loading();
-        let begun = start::stream(&processor, &known, &args.store, ANY_PROMPT_BYTES, timeline)?;
+        let foreseen =
+            Foreseen::Requests { rows: args.engine.max_num_batched_tokens.get() as usize };
+        let begun = start::stream(&processor, &known, &args.store, foreseen, timeline)?;
         let limits = engine::limits(&processor, &args.engine, &known, timeline)?;
         let tokenizer = io.block_on(tokenizer)??;
         let texts = io.block_on(texts)??;
@@ -281,6 +282,10 @@ impl<P: Passes> Passes for Announced<P> {
 
     fn logits(&mut self) -> Result<Vec<f32>, ModelError> {
         self.passes.logits()
+    }
+
+    fn draw(&mut self, draws: &[Option<Draw>]) -> Result<Vec<Option<u32>>, ModelError> {
+        self.passes.draw(draws)
     }
 
     fn forward_all(&mut self, rows: Rows<'_>) -> Result<Vec<f32>, ModelError> {

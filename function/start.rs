@@ -94,21 +94,33 @@ pub(crate) async fn read(
     Ok(Ready { known, tokenizer, texts })
 }
 
-/// What is known of an answer before its prompt is tokens.
+/// What is known of the answers before any weight is there.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Foreseen {
-    pub(crate) prompt_bytes: usize,
-    pub(crate) answer_tokens: usize,
+pub(crate) enum Foreseen {
+    /// One, to a prompt of so many bytes.
+    Answer { prompt_bytes: usize, tokens: usize },
+    /// Any number, in passes of so many rows at most. How many positions are kept for them is decided by what memory is
+    /// left.
+    Requests { rows: usize },
 }
 
 impl Foreseen {
-    /// What a decoder of `spec` keeps for it at most: a token of the prompt is a byte of it at least. What a chat template
-    /// adds is not known yet; it is less than a prompt has more bytes than tokens.
-    fn footprint(&self, spec: &Spec) -> Footprint {
-        let Self { prompt_bytes, answer_tokens } = *self;
-        let positions = prompt_bytes.saturating_add(answer_tokens);
+    /// What a decoder of `spec` keeps for it: at most for an answer, at least for requests. A token of a prompt is a byte
+    /// of it at least; what a chat template adds is not known yet, and is less than a prompt has more bytes than tokens.
+    fn footprint(self, spec: &Spec) -> Footprint {
+        let (positions, rows) = match self {
+            Self::Answer { prompt_bytes, tokens } => {
+                (prompt_bytes.saturating_add(tokens), prompt_bytes)
+            }
+            Self::Requests { rows } => (rows, rows),
+        };
         let positions = positions.clamp(1, spec.max_position_embeddings);
-        Footprint::new(spec, positions, prompt_bytes, DEFAULT_CHUNK_ROWS)
+        Footprint::new(spec, positions, rows, DEFAULT_CHUNK_ROWS)
+    }
+
+    /// Whether there is one prompt, whose rows of the embedding can be fetched singly.
+    fn is_short_prompt(self) -> bool {
+        matches!(self, Self::Answer { prompt_bytes, .. } if prompt_bytes <= ROWS_PROMPT_BYTES)
     }
 }
 
@@ -121,7 +133,7 @@ pub(crate) fn stream<P: Processor>(
     timeline: &Timeline,
 ) -> Result<Begun<TensorOf<P>>, Failure> {
     let Known { reader, location, spec, checkpoint, .. } = known;
-    let order = order(location, spec, checkpoint, foreseen.prompt_bytes);
+    let order = order(location, spec, checkpoint, foreseen);
     let plan_limits = processor.plan_limits(plan_limits(args));
     let planning = timeline.span(Lane::Verify, "plan");
     let plan = Plan::new(&checkpoint.manifest, &stages(spec, order), &plan_limits)?;
@@ -179,12 +191,12 @@ pub(crate) fn order(
     location: &Location,
     spec: &Spec,
     checkpoint: &Checkpoint,
-    prompt_bytes: usize,
+    foreseen: Foreseen,
 ) -> StageOrder {
     let table = checkpoint.manifest.get(spec.embedding_name());
     let table_bytes = table.map_or(0, |(_, entry)| entry.bytes());
     let remote = !matches!(location, Location::Folder { .. });
-    if remote && table_bytes >= TABLE_WORTH_BYTES && prompt_bytes <= ROWS_PROMPT_BYTES {
+    if remote && table_bytes >= TABLE_WORTH_BYTES && foreseen.is_short_prompt() {
         StageOrder::LayersFirst
     } else {
         StageOrder::EmbeddingFirst

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use firstlight_device::{Cpu, Cuda, Device, Error, Team, Tensor};
+use firstlight_device::{Cpu, Cuda, Device, Error, KV_BLOCK, Mask, Span, Team, Tensor};
 
 use super::bench::{Bench, Result};
 use super::inputs::{self, Pool};
@@ -40,6 +40,8 @@ struct Inputs {
 struct Context<D: Device> {
     cache: D::KvCache,
     positions: D::Positions,
+    /// All of them, in order.
+    blocks: Vec<u32>,
 }
 
 impl<D: Device> Context<D> {
@@ -50,23 +52,27 @@ impl<D: Device> Context<D> {
         inputs: &Inputs,
         length: usize,
     ) -> std::result::Result<Self, Error> {
-        let mut cache = device.kv_cache(length, shape.kv_heads, shape.head_dim)?;
+        let count = length.div_ceil(KV_BLOCK);
+        let blocks = (0..).take(count).collect();
+        let cache = device.kv_cache(count, shape.kv_heads, shape.head_dim)?;
         let chunk = inputs.keys.shape()[0];
         let frequencies = vec![1.0; shape.head_dim / 2];
-        let mut positions = device.positions(chunk, &frequencies)?;
+        let positions = device.positions(chunk, count, &frequencies)?;
+        let mut context = Self { cache, positions, blocks };
         for first in (0..length).step_by(chunk) {
             let rows = chunk.min(length - first);
             let keys = inputs::rows(device, &inputs.keys, rows)?;
             let values = inputs::rows(device, &inputs.values, rows)?;
-            device.set_positions(&mut positions, first, rows)?;
-            device.append(&keys, &values, &positions, &mut cache)?;
+            context.ask(device, first + rows, rows)?;
+            device.append(&keys, &values, &context.positions, &mut context.cache)?;
         }
-        Ok(Self { cache, positions })
+        Ok(context)
     }
 
-    /// The next attention is that of the last `rows` of `length` positions.
+    /// The next rows are the last `rows` of `length` positions.
     fn ask(&mut self, device: &D, length: usize, rows: usize) -> std::result::Result<(), Error> {
-        device.set_positions(&mut self.positions, length - rows, rows)
+        let span = Span { first: length - rows, rows, blocks: &self.blocks };
+        device.set_positions(&mut self.positions, &[span])
     }
 
     fn attend(
@@ -76,7 +82,8 @@ impl<D: Device> Context<D> {
         shape: Shape,
         out: &mut D::Activations,
     ) -> std::result::Result<(), Error> {
-        device.attention(queries, &self.cache, &self.positions, shape.scale(), None, out)
+        let (scale, mask) = (shape.scale(), Mask::Causal);
+        device.attention(queries, &self.cache, &self.positions, scale, mask, out)
     }
 }
 

@@ -5,8 +5,8 @@ use std::convert::Infallible;
 use std::time::{Duration, Instant};
 use std::vec;
 
-use firstlight_device::{Cuda, Device};
-use firstlight_model::{DEFAULT_CHUNK_ROWS, Decoder, Group, Settings, Spec, StageOrder};
+use firstlight_device::{Cuda, Device, Draw};
+use firstlight_model::{DEFAULT_CHUNK_ROWS, Decoder, Group, Sequence, Settings, Spec, StageOrder};
 
 use super::bench::{self, Bench, Result};
 use super::inputs::{Pool, ones};
@@ -70,26 +70,35 @@ impl Resident {
     }
 }
 
-/// Passes of one sequence, up to logits on the host. All that is known here of decoders.
-struct Passes(Decoder<Cuda, vec::IntoIter<std::result::Result<DeviceGroup, Infallible>>>);
+/// Passes of one sequence, up to the likeliest token on the host. All that is known here of decoders.
+struct Passes {
+    decoder: Decoder<Cuda, vec::IntoIter<std::result::Result<DeviceGroup, Infallible>>>,
+    sequence: Sequence,
+}
 
 impl Passes {
     fn new(resident: &Resident, capacity: usize) -> Result<Self> {
         let settings = Settings {
             order: StageOrder::EmbeddingFirst,
-            capacity,
+            blocks: Sequence::blocks_for(capacity),
             chunk_rows: DEFAULT_CHUNK_ROWS,
+            logits_rows: 1,
         };
         let groups: Vec<_> = resident.groups.iter().cloned().map(Ok).collect();
         let cuda = bench::open(resident.ordinal)?;
-        Ok(Self(Decoder::new(cuda, resident.spec.clone(), settings, groups.into_iter())?))
+        let sequence = Sequence::alone(settings.blocks);
+        let decoder = Decoder::new(cuda, resident.spec.clone(), settings, groups.into_iter())?;
+        Ok(Self { decoder, sequence })
     }
 
     fn forward(&mut self, ids: &[u32]) -> Result<()> {
-        self.0.forward(ids)?;
+        self.sequence.forward(&mut self.decoder, ids)?;
+        self.decoder.draw(&[Some(LIKELIEST)])?;
         Ok(())
     }
 }
+
+const LIKELIEST: Draw = Draw { uniform: 0.0, temperature: 0.0, top_k: 0, top_p: 1.0 };
 
 /// Weights that mean nothing, in the shapes of `spec`.
 fn upload(spec: &Spec, cuda: &Cuda) -> Result<Vec<DeviceGroup>> {

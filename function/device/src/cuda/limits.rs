@@ -88,7 +88,7 @@ impl<'a> Limits<'a> {
         let out = Memory::new(context, out_bytes, "measuring")?;
         let run = || {
             let arguments = Arguments::new().with(turns).with(out.start());
-            kernels.launch(self.cuda.compute(), limits::multiply_adds(blocks), arguments)
+            kernels.launch(self.cuda.compute(), limits::multiply_adds(blocks), &arguments)
         };
         run()?;
         let took = self.timed(run)?;
