@@ -140,7 +140,9 @@ impl Processor for Gpu {
     type Device = Cuda;
 
     fn plan_limits(&self, limits: PlanLimits) -> PlanLimits {
-        let range_bytes = self.ring.slot_bytes() as u64;
+        // The blocks of a file that the ends of a range lie in fit its slot, too.
+        let slot_bytes = self.ring.slot_bytes() as u64;
+        let range_bytes = slot_bytes.saturating_sub(2 * SLOT_ALIGN_BYTES).max(SLOT_ALIGN_BYTES);
         PlanLimits { range_bytes, align_bytes: ALIGN_BYTES, ..limits }
     }
 

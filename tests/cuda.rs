@@ -395,8 +395,8 @@ fn what_computes_is_found_out_where_nobody_says_it() {
         let run = beside(&library, settings).env("FIRSTLIGHT_GPU_FILES", shown.path());
         told(run.env("FIRSTLIGHT_MAX_TOKENS", "2"))
     };
-    let (on_gpu, report) = run("");
-    on_gpu.success();
+    let (run_there, report) = run("");
+    run_there.success();
     assert!(report.contains("\"device\":\"stand-in"), "{report}");
     assert!(report.contains("there is a driver and a device"), "{report}");
 
@@ -408,8 +408,8 @@ fn what_computes_is_found_out_where_nobody_says_it() {
         ("architecture=75", foreign, true),
         ("devices=0", none, false),
     ] {
-        let (on_cpu, report) = run(settings);
-        let Finished { stderr, .. } = on_cpu.success();
+        let (finished, report) = run(settings);
+        let Finished { stderr, .. } = finished.success();
         assert!(report.contains("\"device\":\"cpu\""), "{settings}: {report}");
         assert!(report.contains(why), "{settings}: {report}");
         assert_eq!(stderr.contains(why), warns, "{settings}: {stderr}");

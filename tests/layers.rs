@@ -55,10 +55,11 @@ const HOMES: &[(&str, &[&str])] = &[
     ("tokio*", &["bucket", "firstlight", "load", "serve", "store"]),
     ("futures*", &["bucket", "store"]),
     ("async-trait", &["bucket", "store"]),
-    // The operating system: memory of the weights, clocks of the timeline; always by rustix's safe calls.
+    // The operating system: memory of the weights, clocks of the timeline, reads past the page cache; always by
+    // rustix's safe calls.
     ("libc", &[]),
     ("memmap2", &["bucket", "kernels", "store"]),
-    ("rustix", &["device", "timeline"]),
+    ("rustix", &["device", "load", "timeline"]),
     // The driver of the GPU.
     ("cudarc", &["device"]),
     // Libraries that are opened at run time: by cudarc, and the stand-in for libcuda by its tests.

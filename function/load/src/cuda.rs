@@ -5,6 +5,7 @@
 //! complete the copies of its parts are queued, with an event behind them. The arithmetic of a stage is queued when all
 //! of its fetches have got so far, behind the last of their events: the device waits for it, no thread does.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -18,6 +19,7 @@ use firstlight_store::Sink;
 use firstlight_timeline::{Lane, Mark, Timeline};
 
 use crate::Error;
+use crate::files::{BLOCK_BYTES, Blocks, around};
 use crate::landing::{Landed, Landing};
 use crate::layers::Queue;
 
@@ -67,15 +69,26 @@ impl Copying {
 /// A slot that a fetch lands in.
 pub(crate) struct InSlot<M> {
     slot: Slot<Filling>,
-    /// The first byte that was asked for.
-    start: u64,
+    /// What there is room for: what was asked for, and the rest of its first and last block where they fit the slot.
+    room: Range<u64>,
     regions: Vec<Region<M>>,
 }
 
 impl<M: Send + Sync + 'static> Sink for InSlot<M> {
-    fn memory(&mut self, missing: std::ops::Range<u64>) -> &mut [u8] {
-        let (start, end) = (in_slot(missing.start - self.start), in_slot(missing.end - self.start));
-        &mut self.slot.memory()[start..end]
+    fn memory(&mut self, missing: Range<u64>) -> &mut [u8] {
+        let offset = |at: u64| in_slot(at - self.room.start);
+        &mut self.slot.memory()[offset(missing.start)..offset(missing.end)]
+    }
+}
+
+impl<M: Send + Sync + 'static> Blocks for InSlot<M> {
+    fn blocks(&mut self, range: &Range<u64>) -> Option<&mut [u8]> {
+        let around = around(range);
+        if around.start < self.room.start || self.room.end < around.end {
+            return None;
+        }
+        let memory = self.memory(around);
+        (memory.as_ptr().addr() as u64).is_multiple_of(BLOCK_BYTES).then_some(memory)
     }
 }
 
@@ -103,18 +116,21 @@ impl<P: Port> Landing for Cuda<P> {
         regions: Vec<Region<P::Memory>>,
         slot: Slot<Free>,
     ) -> InSlot<P::Memory> {
-        let bytes = in_slot(fetch.range.end - fetch.range.start);
-        InSlot { slot: slot.fill(bytes), start: fetch.range.start, regions }
+        let around = around(&fetch.range);
+        let fits = around.end - around.start <= self.ring.slot_bytes() as u64;
+        let room = if fits { around } else { fetch.range.clone() };
+        InSlot { slot: slot.fill(in_slot(room.end - room.start)), room, regions }
     }
 
     fn land(
         &self,
         fetch: &Fetch,
-        InSlot { slot, start, regions }: Self::Sink,
+        InSlot { slot, room, regions }: Self::Sink,
         failed: impl FnOnce(Error) + Send + 'static,
     ) -> Result<Landed<Self>, Error> {
         let parts = fetch.places.iter().zip(&regions).map(|(place, region)| {
-            (in_slot(place.source.start - start)..in_slot(place.source.end - start), region)
+            let (start, end) = (place.source.start - room.start, place.source.end - room.start);
+            (in_slot(start)..in_slot(end), region)
         });
         let parts: Vec<_> = parts.collect();
         let (copying, stage) = (Arc::clone(&self.copying), fetch.stage);

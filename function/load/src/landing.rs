@@ -6,9 +6,9 @@ use std::sync::Arc;
 use firstlight_device::arena::Extent;
 use firstlight_device::{Arena, DType, Error as DeviceError, Region};
 use firstlight_plan::Fetch;
-use firstlight_store::Sink;
 
 use crate::Error;
+use crate::files::Blocks;
 
 /// A fetch that has landed.
 pub(crate) struct Landed<L: Landing> {
@@ -27,7 +27,7 @@ pub(crate) trait Landing: Send + Sync + Sized + 'static {
     /// What a fetch needs to begin.
     type Room: Send;
     /// The memory that one fetch is received into.
-    type Sink: Sink;
+    type Sink: Blocks;
     /// When the regions of a fetch are filled, as far as it is known when it has landed.
     type Filled: Send + 'static;
     /// Where the arithmetic waits for that. Whoever holds it keeps nothing of the way that the bytes came.
