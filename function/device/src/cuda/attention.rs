@@ -55,8 +55,6 @@ impl Cuda {
         let rounds = cache.dtype != DType::F32
             && number(queries.shape().0) > GEMV_ROWS
             && (rows == 0 || parts == 1);
-        // The numbers of now are no longer there.
-        let _ = out.values_mut();
         let rounded = if rounds { out.rounded() } else { NOWHERE };
         if tiles > 0 {
             self.attend_in_tiles(queries, cache, positions, shape, (out, rounded))?;
