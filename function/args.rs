@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use firstlight_device::{Isa, Team};
+use firstlight_device::{DType, Isa, Team};
 use firstlight_serve::Origin;
 use firstlight_timeline::Rate;
 
+use crate::failure::Failure;
 use crate::size::Size;
 
 /// From nothing running to the first token, in about the time that the model's bytes need to cross the wire.
@@ -286,6 +287,40 @@ pub(crate) struct ProcessorArgs {
     #[arg(long, value_name = "PATHS", value_delimiter = ',', default_values = GPU_FILES,
           hide_short_help = true, env = "FIRSTLIGHT_GPU_FILES")]
     pub(crate) gpu_files: Vec<PathBuf>,
+    /// What keys and values are kept in: auto (on a GPU the 16 bits of the weights, where they have 16), f32, bf16 or f16;
+    /// a CPU keeps f32
+    #[arg(long, value_enum, value_name = "DTYPE", default_value_t = KvCacheDtype::Auto,
+          hide_possible_values = true, env = "FIRSTLIGHT_KV_CACHE_DTYPE")]
+    pub(crate) kv_cache_dtype: KvCacheDtype,
+}
+
+/// What keys and values shall be kept in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum KvCacheDtype {
+    Auto,
+    F32,
+    Bf16,
+    F16,
+}
+
+impl KvCacheDtype {
+    /// On a GPU, for a model with weights of a type.
+    pub(crate) fn on_gpu(self, weights: DType) -> DType {
+        match self {
+            Self::Auto => weights,
+            Self::F32 => DType::F32,
+            Self::Bf16 => DType::BF16,
+            Self::F16 => DType::F16,
+        }
+    }
+
+    /// On a CPU, if it does.
+    pub(crate) fn on_cpu(self) -> Result<DType, Failure> {
+        match self {
+            Self::Auto | Self::F32 => Ok(DType::F32),
+            Self::Bf16 | Self::F16 => Err(Failure::KvCacheOnCpu { dtype: self.on_gpu(DType::F32) }),
+        }
+    }
 }
 
 /// Of NVIDIA's driver, on Linux, Windows' Linux and the Jetsons; a container that may use a GPU has them too.
@@ -491,5 +526,18 @@ mod tests {
         for wrong in ["", "gpu", "cuda:", "cuda3", "cuda:-1", "CPU"] {
             assert!(wrong.parse::<Wanted>().is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn keys_and_values_are_kept_in_what_was_asked_for_or_what_the_weights_are() {
+        use KvCacheDtype::{Auto, Bf16, F16, F32};
+        let on_gpu = |weights| [Auto, F32, Bf16, F16].map(|wanted| wanted.on_gpu(weights));
+        assert_eq!(on_gpu(DType::F16), [DType::F16, DType::F32, DType::BF16, DType::F16]);
+        assert_eq!(Auto.on_gpu(DType::F32), DType::F32);
+        assert!([Auto, F32].iter().all(|wanted| wanted.on_cpu().is_ok_and(|it| it == DType::F32)));
+        assert!(Bf16.on_cpu().unwrap_err().to_string().starts_with(
+            "a CPU keeps keys and values in F32, not in BF16\nhint: `--kv-cache-dtype auto`"
+        ));
+        assert!(F16.on_cpu().is_err());
     }
 }

@@ -32,8 +32,8 @@ pub(crate) fn limits<P: Processor>(
         Some(size) => Some(size.bytes),
         None => processor.kv_memory(known.checkpoint.manifest.weight_bytes())?,
     };
-    let kv_blocks =
-        blocks(available_bytes, block_bytes(spec, processor.kv_number_bytes()), useful_blocks)?;
+    let block_bytes = spec.kv_bytes_per_position(processor.kv_dtype()) * KV_BLOCK as u64;
+    let kv_blocks = blocks(available_bytes, block_bytes, useful_blocks)?;
     timeline.describe("kv_cache_tokens", (kv_blocks * KV_BLOCK).to_string());
     if kv_blocks * KV_BLOCK < context_length {
         tracing::warn!(
@@ -61,12 +61,6 @@ fn blocks(available_bytes: Option<u64>, block_bytes: u64, useful: usize) -> Resu
         return Err(Failure::KvMemory { positions, needed_bytes, available_bytes });
     }
     Ok(blocks.min(useful).min(MAX_BLOCKS))
-}
-
-/// Keys and values of a block's positions in all layers.
-fn block_bytes(spec: &Spec, number_bytes: u64) -> u64 {
-    let numbers = 2 * KV_BLOCK * spec.kv_heads * spec.head_dim * spec.layers;
-    numbers as u64 * number_bytes
 }
 
 /// The model that an engine drives, whose weights are on their way.

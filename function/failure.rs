@@ -61,6 +61,11 @@ pub(crate) enum Failure {
         "`{name}` has no API key\nhint: one key a line; without --api-key-file everybody may ask"
     )]
     NoKeys { name: String },
+    #[error(
+        "a CPU keeps keys and values in F32, not in {dtype}\nhint: `--kv-cache-dtype auto`, or `--device cuda` where \
+         there is a GPU"
+    )]
+    KvCacheOnCpu { dtype: firstlight_device::DType },
     #[error("the thread that opens the GPU could not be started, or it ended early")]
     NoCudaThread,
     #[error("a part of the start ended early: {0}")]

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::args::InspectArgs;
 use crate::failure::Failure;
-use crate::processor;
+use crate::processor::{self, Outlook};
 use crate::start::{self, Foreseen, Known};
 
 /// Prints what `args.model` is.
@@ -27,7 +27,8 @@ pub(crate) fn inspect(args: &InspectArgs, timeline: &Timeline) -> Result<(), Fai
     let stages = start::stages(&known.spec, order);
     let limits = start::plan_limits(&args.store);
     let plan = Plan::new(&known.checkpoint.manifest, &stages, &limits)?;
-    let inspection = Inspection::new(args, &known, &plan, order);
+    let outlook = processor::foreseen(&args.processor, known.dtype())?;
+    let inspection = Inspection::new(args, &known, (&plan, order), outlook);
     let text = if args.json {
         serde_json::to_string_pretty(&inspection).expect("string keys, finite numbers") + "\n"
     } else {
@@ -50,6 +51,7 @@ struct Inspection {
     #[serde(serialize_with = "as_map")]
     model: Vec<(&'static str, String)>,
     weight_bytes: u64,
+    kv_cache_dtype: String,
     kv_cache_bytes_per_position: u64,
     dtypes: BTreeMap<String, Count>,
     shards: Vec<ShardLine>,
@@ -117,15 +119,21 @@ struct Prediction {
 }
 
 impl Inspection {
-    fn new(args: &InspectArgs, known: &Known, plan: &Plan, order: StageOrder) -> Self {
+    fn new(
+        args: &InspectArgs,
+        known: &Known,
+        (plan, order): (&Plan, StageOrder),
+        outlook: Outlook,
+    ) -> Self {
         let manifest = &known.checkpoint.manifest;
         let needed_bytes = start::needed_bytes(plan, order);
         Self {
             location: known.location.to_string(),
-            device: processor::foreseen(&args.processor),
+            device: outlook.device,
             model: known.spec.summary(),
             weight_bytes: plan.weight_bytes(),
-            kv_cache_bytes_per_position: known.spec.kv_bytes_per_position(),
+            kv_cache_dtype: outlook.cache.to_string(),
+            kv_cache_bytes_per_position: known.spec.kv_bytes_per_position(outlook.cache),
             dtypes: dtypes(plan),
             shards: shards(known),
             order: match order {
@@ -149,6 +157,8 @@ impl Inspection {
         }
         line(&mut out, &format!("  {:<24} {}", "weights", bytes(self.weight_bytes)));
         line(&mut out, &format!("  {:<24} {}", "device", self.device));
+        let (cached, dtype) = (self.kv_cache_bytes_per_position, &self.kv_cache_dtype);
+        line(&mut out, &format!("  {:<24} {cached} bytes a position, in {dtype}", "kv cache"));
         self.write_files(&mut out);
         self.write_plan(&mut out, args);
         self.write_predictions(&mut out, args);

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::thread;
 
 use firstlight_device::cuda::{ALIGN_BYTES, Context, Cuda, Ring, RingMemory, Streams};
-use firstlight_device::{self as device, Device, Error as DeviceError, Team, Tensor};
+use firstlight_device::{self as device, DType, Device, Error as DeviceError, Team, Tensor};
 use firstlight_load::{Checkpoint, Layers};
 use firstlight_model::Footprint;
 use firstlight_plan::{Limits as PlanLimits, Plan};
@@ -19,7 +19,7 @@ use firstlight_store::{Location, Priority, Reader};
 use firstlight_timeline::{Lane, Timeline};
 use tokio::sync::oneshot;
 
-use crate::args::{MachineArgs, ProcessorArgs, StoreArgs, Wanted};
+use crate::args::{KvCacheDtype, MachineArgs, ProcessorArgs, StoreArgs, Wanted};
 use crate::failure::Failure;
 use crate::memory::{self, Needs};
 
@@ -57,8 +57,8 @@ pub(crate) trait Processor {
     /// where that cannot be known.
     fn kv_memory(&self, weight_bytes: u64) -> Result<Option<u64>, Failure>;
 
-    /// Bytes of a number among keys and values.
-    fn kv_number_bytes(&self) -> u64;
+    /// What keys and values are kept in.
+    fn kv_dtype(&self) -> DType;
 
     /// Has `work` done with the operations at hand.
     fn compute<R>(self, work: impl FnOnce(Self::Device) -> R) -> R;
@@ -121,8 +121,8 @@ impl Processor for Cpu {
         Ok(available.map(|bytes| bytes.saturating_sub(weight_bytes) / 2))
     }
 
-    fn kv_number_bytes(&self) -> u64 {
-        F32_BYTES
+    fn kv_dtype(&self) -> DType {
+        DType::F32
     }
 
     fn compute<R>(self, work: impl FnOnce(device::Cpu) -> R) -> R {
@@ -180,8 +180,8 @@ impl Processor for Gpu {
         Ok(Some(self.device.context().free_bytes()? / 100 * KV_PERCENT))
     }
 
-    fn kv_number_bytes(&self) -> u64 {
-        self.device.cache().bytes() as u64
+    fn kv_dtype(&self) -> DType {
+        self.device.cache()
     }
 
     fn compute<R>(self, work: impl FnOnce(Cuda) -> R) -> R {
@@ -205,6 +205,20 @@ pub(crate) enum Chosen {
     Gpu(Box<Gpu>),
 }
 
+impl Chosen {
+    /// With keys and values kept as was wanted, for a model with weights of a type.
+    pub(crate) fn keeping(self, wanted: KvCacheDtype, weights: DType) -> Result<Self, Failure> {
+        match self {
+            Self::Cpu(cpu) => wanted.on_cpu().map(|_| Self::Cpu(cpu)),
+            Self::Gpu(gpu) => {
+                let Gpu { device, ring } = *gpu;
+                let device = device.with_cache(wanted.on_gpu(weights));
+                Ok(Self::Gpu(Box::new(Gpu { device, ring })))
+            }
+        }
+    }
+}
+
 /// A choice that is being made.
 pub(crate) struct Opening {
     wanted: Wanted,
@@ -212,6 +226,8 @@ pub(crate) struct Opening {
     cpu: Cpu,
     /// Where one is looked for.
     gpu: Option<oneshot::Receiver<Result<Gpu, DeviceError>>>,
+    /// What keys and values shall be kept in.
+    pub(crate) cache: KvCacheDtype,
 }
 
 impl Opening {
@@ -234,12 +250,13 @@ impl Opening {
             opened
         });
         let cpu = Cpu { device: device::Cpu::with(machine.isa), threads };
-        Self { wanted: machine.processor.device, cpu, gpu }
+        let ProcessorArgs { device: wanted, kv_cache_dtype: cache, .. } = machine.processor;
+        Self { wanted, cpu, gpu, cache }
     }
 
     /// What was chosen, which is told to `timeline` with the reason.
     pub(crate) async fn chosen(self, timeline: &Timeline) -> Result<Chosen, Failure> {
-        let Self { wanted, cpu, gpu } = self;
+        let Self { wanted, cpu, gpu, .. } = self;
         let describe = |device: &str, why: &str| {
             timeline.describe("device", device);
             timeline.describe("device_why", why);
@@ -266,19 +283,29 @@ impl Opening {
     }
 }
 
-/// What would be chosen, and why. No device is initialised.
-pub(crate) fn foreseen(args: &ProcessorArgs) -> String {
-    let wanted = args.device;
+/// What would be chosen.
+pub(crate) struct Outlook {
+    /// With the reason.
+    pub(crate) device: String,
+    /// What it would keep keys and values in.
+    pub(crate) cache: DType,
+}
+
+/// What would be chosen for a model with weights of a type. No device is initialised.
+pub(crate) fn foreseen(args: &ProcessorArgs, weights: DType) -> Result<Outlook, Failure> {
+    let (wanted, cache) = (args.device, args.kv_cache_dtype);
+    let cpu = |why: &str| Ok(Outlook { device: format!("cpu: {why}"), cache: cache.on_cpu()? });
+    let cuda = |device| Ok(Outlook { device, cache: cache.on_gpu(weights) });
     let Some(ordinal) = args.ordinal() else {
-        return format!("cpu: {}", wanted.why_cpu());
+        return cpu(wanted.why_cpu());
     };
     match (Cuda::probe(), wanted) {
         (Ok(probe), _) => {
             let why = wanted.why_cuda();
-            format!("cuda:{ordinal} of {}, CUDA {}: {why}", probe.devices, probe.version)
+            cuda(format!("cuda:{ordinal} of {}, CUDA {}: {why}", probe.devices, probe.version))
         }
-        (Err(error), Wanted::Auto) => format!("cpu: {}", reason(&error)),
-        (Err(error), _) => format!("none: {}", reason(&error)),
+        (Err(error), Wanted::Auto) => cpu(&reason(&error)),
+        (Err(error), _) => cuda(format!("none: {}", reason(&error))),
     }
 }
 
@@ -365,9 +392,15 @@ mod tests {
 
     #[test]
     fn the_cpu_is_foreseen_where_it_is_asked_for_or_nothing_shows_a_gpu() {
-        let args = |device| ProcessorArgs { device, gpu_files: vec!["/no/such/file".into()] };
-        assert_eq!(foreseen(&args(Wanted::Cpu)), "cpu: asked for");
-        assert_eq!(foreseen(&args(Wanted::Auto)), "cpu: there is no device of an NVIDIA driver");
+        let args = |device| ProcessorArgs {
+            device,
+            gpu_files: vec!["/no/such/file".into()],
+            kv_cache_dtype: KvCacheDtype::Auto,
+        };
+        let device = |wanted| foreseen(&args(wanted), DType::BF16).unwrap().device;
+        assert_eq!(device(Wanted::Cpu), "cpu: asked for");
+        assert_eq!(device(Wanted::Auto), "cpu: there is no device of an NVIDIA driver");
+        assert_eq!(foreseen(&args(Wanted::Cpu), DType::BF16).unwrap().cache, DType::F32);
         assert_eq!(args(Wanted::Cuda(2)).ordinal(), Some(2));
     }
 }

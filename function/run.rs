@@ -62,9 +62,8 @@ fn answer(
     opening: Opening,
     timeline: &Timeline,
 ) -> Result<(), Failure> {
-    let reading = start::read(&args.model, &args.store, timeline);
-    let chosen = opening.chosen(timeline);
-    let (ready, chosen) = runtime.block_on(async { tokio::try_join!(reading, chosen) })?;
+    let reading = start::read_and_choose(&args.model, &args.store, opening, timeline);
+    let (ready, chosen) = runtime.block_on(reading)?;
     let start = Start { args, prompt, runtime, timeline, ready };
     let _guard = runtime.enter();
     match chosen {

@@ -216,9 +216,8 @@ impl Load {
     fn run(&self, opening: Opening) -> Result<(), Failure> {
         let _guard = self.io.enter();
         let Self { args, timeline, .. } = self;
-        let reading = start::read(&args.model, &args.store, timeline);
-        let chosen = opening.chosen(timeline);
-        let (ready, chosen) = self.io.block_on(async { tokio::try_join!(reading, chosen) })?;
+        let reading = start::read_and_choose(&args.model, &args.store, opening, timeline);
+        let (ready, chosen) = self.io.block_on(reading)?;
         match chosen {
             Chosen::Cpu(cpu) => self.compute(cpu, ready),
             Chosen::Gpu(gpu) => self.compute(*gpu, ready),

@@ -8,6 +8,7 @@
 use std::num::NonZero;
 use std::time::Duration;
 
+use firstlight_device::DType;
 use firstlight_generate::{GenerationConfig, Tokenizer};
 use firstlight_load::{Checkpoint, Layers, SUPPORTED};
 use firstlight_model::{DEFAULT_CHUNK_ROWS, Footprint, MAX_CONFIG_BYTES, Spec, StageOrder};
@@ -20,7 +21,7 @@ use tokio::time::sleep;
 
 use crate::args::StoreArgs;
 use crate::failure::Failure;
-use crate::processor::{Processor, Source, TensorOf};
+use crate::processor::{Chosen, Opening, Processor, Source, TensorOf};
 
 /// The largest tokenizer.json of published models has 34 MB.
 const TOKENIZER_LIMIT_BYTES: u64 = 128 << 20;
@@ -68,6 +69,13 @@ pub(crate) struct Known {
     pub(crate) checkpoint: Checkpoint,
 }
 
+impl Known {
+    /// What the weights are made of: the first that a pass needs. Of a model without it the plan says so.
+    pub(crate) fn dtype(&self) -> DType {
+        self.checkpoint.dtype(self.spec.embedding_name()).unwrap_or(DType::F32)
+    }
+}
+
 /// The runtime of everything that waits. The caller's thread is the one that computes.
 pub(crate) fn runtime(threads: NonZero<usize>) -> Result<Runtime, Failure> {
     let mut builder = Builder::new_multi_thread();
@@ -76,11 +84,7 @@ pub(crate) fn runtime(threads: NonZero<usize>) -> Result<Runtime, Failure> {
 }
 
 /// Reads what a plan needs, and begins to read the rest.
-pub(crate) async fn read(
-    model: &str,
-    args: &StoreArgs,
-    timeline: &Timeline,
-) -> Result<Ready, Failure> {
+async fn read(model: &str, args: &StoreArgs, timeline: &Timeline) -> Result<Ready, Failure> {
     timeline.mark(Mark::RuntimeUp);
     let (location, reader) = open_store(model, args, timeline).await?;
     let connections = warm_connections(&location, args);
@@ -92,6 +96,19 @@ pub(crate) async fn read(
     let config = known.config.clone();
     let texts = tokio::spawn(async move { texts(extras, &config).await });
     Ok(Ready { known, tokenizer, texts })
+}
+
+/// [`read`], and what computes, which is opened meanwhile.
+pub(crate) async fn read_and_choose(
+    model: &str,
+    args: &StoreArgs,
+    opening: Opening,
+    timeline: &Timeline,
+) -> Result<(Ready, Chosen), Failure> {
+    let cache = opening.cache;
+    let (ready, chosen) = tokio::try_join!(read(model, args, timeline), opening.chosen(timeline))?;
+    let chosen = chosen.keeping(cache, ready.known.dtype())?;
+    Ok((ready, chosen))
 }
 
 /// What is known of the answers before any weight is there.

@@ -57,6 +57,18 @@ fn run_fails(objects: Objects, faults: Faults, expected: &[&str]) {
     fails(firstlight(&server, &["run", MODEL, "Once", "--max-tokens=3"]).run(), expected);
 }
 
+#[test]
+fn a_cpu_keeps_keys_and_values_in_f32() {
+    let server = serve(objects(), Faults::default());
+    for command in [&["run", MODEL, "Once", "--max-tokens=3"][..], &["inspect", MODEL]] {
+        let arguments = [command, &["--device=cpu", "--kv-cache-dtype=f16"]].concat();
+        fails(
+            firstlight(&server, &arguments).run(),
+            &["a CPU keeps keys and values in F32, not in F16", "hint: `--kv-cache-dtype auto`"],
+        );
+    }
+}
+
 fn without(key: &str) -> Objects {
     let objects = objects();
     objects.remove("models", &format!("demo/{key}"));

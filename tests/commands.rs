@@ -143,6 +143,7 @@ fn inspect_tells_what_would_be_fetched_and_fetches_no_weights() {
     let json: Value = serde_json::from_str(&inspect(&["--json"])).unwrap();
     assert_eq!(json["weight_bytes"], 3_985_536);
     assert_eq!(json["dtypes"]["BF16"]["tensors"], 47);
+    assert_eq!(json["kv_cache_dtype"], "F32", "on a CPU");
     let stages: Vec<_> =
         json["stages"].as_array().unwrap().iter().map(|s| s["name"].as_str().unwrap()).collect();
     assert_eq!(

@@ -6,12 +6,13 @@
 
 use std::sync::Arc;
 
+use firstlight_device::DType;
 use firstlight_plan::{HEAD_BYTES, Head, Header, Index, Manifest, Shard};
 use firstlight_store::{Error as StoreError, Gather, Object, Priority, Reader};
 use firstlight_timeline::{Lane, Mark, Timeline};
 use tokio::task::JoinSet;
 
-use crate::Error;
+use crate::{Error, SUPPORTED, device_dtype};
 
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
@@ -31,6 +32,13 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
+    /// What a tensor is made of, if it is there and in one of the [`SUPPORTED`] types.
+    #[must_use]
+    pub fn dtype(&self, tensor: &str) -> Option<DType> {
+        let (_, entry) = self.manifest.get(tensor)?;
+        SUPPORTED.contains(&entry.dtype).then(|| device_dtype(entry.dtype))
+    }
+
     /// Reads and checks the heads of all shards of the model that `reader`'s store holds.
     pub async fn open(reader: &Reader, timeline: &Timeline) -> Result<Self, Error> {
         let index = tokio::spawn({

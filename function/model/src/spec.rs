@@ -5,6 +5,8 @@
 //! [`Spec`] is its sizes and switches. Everything in it was checked: the sizes are within limits
 //! that make their products safe, the heads divide, the activation is the one that is computed.
 
+use firstlight_device::DType;
+
 use crate::{
     Error, Rope, StageOrder,
     family::{self, Sizes},
@@ -156,10 +158,10 @@ impl Spec {
         self.parameters() * dtype_bytes
     }
 
-    /// The bytes of keys and values, in f32, that one position takes in all layers.
+    /// The bytes of keys and values, kept in `cache`, that one position takes in all layers.
     #[must_use]
-    pub fn kv_bytes_per_position(&self) -> u64 {
-        (self.layers * 2 * self.kv_size() * size_of::<f32>()) as u64
+    pub fn kv_bytes_per_position(&self, cache: DType) -> u64 {
+        (self.layers * 2 * self.kv_size() * cache.bytes()) as u64
     }
 
     /// The model for a reader: what and how much, in rows of a table.
@@ -177,7 +179,6 @@ impl Spec {
             ("vocabulary", format!("{}{tied}", self.vocab_size)),
             ("context", self.max_position_embeddings.to_string()),
             ("rope", format!("theta {}, {}", self.rope.theta, self.rope.scaling)),
-            ("kv cache", format!("{} bytes a position", self.kv_bytes_per_position())),
         ];
         if let Some(window) = self.windows.iter().flatten().next() {
             rows.push(("sliding window", format!("{window} in {windowed} layers")));

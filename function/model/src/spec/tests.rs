@@ -1,3 +1,4 @@
+use firstlight_device::DType;
 use serde_json::{Value, json};
 
 use super::*;
@@ -86,7 +87,8 @@ fn published_models_have_their_published_sizes() {
         let spec = parse(&config).unwrap();
         assert_eq!(spec.parameters(), parameters, "{}", spec.architecture);
         assert_eq!(spec.weight_bytes(2), 2 * parameters);
-        assert_eq!(spec.kv_bytes_per_position(), kv_bytes);
+        assert_eq!(spec.kv_bytes_per_position(DType::F32), kv_bytes);
+        assert_eq!(spec.kv_bytes_per_position(DType::BF16), kv_bytes / 2);
     }
 }
 
