@@ -76,7 +76,7 @@ impl fmt::Debug for Arguments {
 }
 
 /// Three products of one launch, and what goes with them, take 128 bytes; a kernel may have 4 KB.
-const MAX_WORDS: usize = 32;
+const MAX_WORDS: usize = 24;
 
 #[cfg(test)]
 mod tests {

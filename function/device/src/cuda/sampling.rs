@@ -17,9 +17,9 @@ impl Cuda {
         if rows.is_empty() {
             return Ok(vec![None; draws.len()]);
         }
-        let mut drawn = self.sample(logits, &rows)?.into_iter();
-        let mut token = |draw: &Option<Draw>| draw.and_then(|_| drawn.next().flatten());
-        Ok(draws.iter().map(|draw| token(draw)).collect())
+        let mut tokens = self.sample(logits, &rows)?.into_iter();
+        let token = |draw: &Option<Draw>| draw.and_then(|_| tokens.next().flatten());
+        Ok(draws.iter().map(token).collect())
     }
 
     fn sample(&self, logits: &Activations, draws: &[Words]) -> Result<Vec<Option<u32>>, Error> {

@@ -24,6 +24,7 @@ use crate::Error;
 
 /// What a stream is told to do.
 #[derive(Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "nearly all are launches")]
 pub(super) enum Operation {
     Launch { launch: Launch, arguments: Arguments },
     Copy { from: Address, to: Address, bytes: usize },
