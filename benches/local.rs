@@ -14,6 +14,8 @@
 
 #[path = "cold_start/model.rs"]
 mod model;
+#[path = "cold_start/page_cache.rs"]
+mod page_cache;
 #[path = "../tests/support/random_model.rs"]
 mod random_model;
 #[path = "cold_start/statistics.rs"]
@@ -82,7 +84,7 @@ fn measure(args: &Args, folder: &Path, cache: Cache) -> Result<(), Box<dyn Error
         prepare(folder, cache)?;
         resident_ms.push(make_resident_ms(folder)?);
         prepare(folder, cache)?;
-        read_ms.push(timed_ms(|| model::warm(folder))?);
+        read_ms.push(timed_ms(|| page_cache::warm(folder))?);
         prepare(folder, cache)?;
         reports.push(start(args, folder)?);
     }
@@ -119,7 +121,7 @@ fn start(args: &Args, folder: &Path) -> Result<Report, Box<dyn Error>> {
 
 fn prepare(folder: &Path, cache: Cache) -> io::Result<()> {
     match cache {
-        Cache::Warm => model::warm(folder),
+        Cache::Warm => page_cache::warm(folder),
         Cache::Cold => files(folder)?.iter().try_for_each(|path| {
             let file = File::open(path)?;
             // Pages that are still to be written cannot be dropped.

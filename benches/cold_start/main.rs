@@ -16,7 +16,7 @@
 //!
 //! # Layout
 //!
-//! - [`args`], [`profile`], [`model`]: what is asked for
+//! - [`args`], [`profile`], [`model`]: what is asked for; [`page_cache`], where its files are
 //! - [`contest`] -> [`start`]: sets that take turns; one fresh process
 //! - [`record`], [`figures`]: a run as a line, and as numbers; [`machine`]: where it ran
 //! - [`statistics`]: percentiles, and a verdict that knows noise
@@ -29,6 +29,7 @@ mod figures;
 mod machine;
 mod model;
 mod page;
+mod page_cache;
 mod profile;
 #[path = "../../tests/support/random_model.rs"]
 mod random_model;
@@ -67,7 +68,7 @@ fn main() -> ExitCode {
 fn measure(args: &Measure) -> Result<(), Box<dyn Error>> {
     let profiles = args.profiles()?;
     let folder = model::folder(&args.model)?;
-    start::warm(&folder)?;
+    page_cache::warm(&folder)?;
     let mut contestants = contest::contestants(args, &profiles, &folder);
     contest::run(args, &folder, &mut contestants);
     if let Some(folder) = &args.save {

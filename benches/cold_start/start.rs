@@ -1,8 +1,7 @@
 //! One cold start: a fresh process, told the clock at which it was spawned, and asked for its timeline.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
-use std::io;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -77,17 +76,6 @@ pub(crate) fn objects(folder: &Path) -> Objects {
     let objects = Objects::new();
     objects.serve_folder("bench", "model/", folder).expect("a folder that can be read");
     objects
-}
-
-/// Brings the files into the page cache: the server's disk is not what is measured.
-pub(crate) fn warm(folder: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        if path.is_file() {
-            io::copy(&mut File::open(path)?, &mut io::sink())?;
-        }
-    }
-    Ok(())
 }
 
 fn text(command: &mut Command) -> String {

@@ -26,7 +26,7 @@ pub(crate) fn aims(record: &Record, sizes: &Sizes) -> Vec<Aim> {
     let share = |section, rows| worst_share(record, section, &matrices, &count(rows, "row"));
     vec![
         at_least("tests failed on the device: none", tests_failed(record), 0.0, |failed| {
-            (format!("{} failed", -failed), failed)
+            (format!("{} failed", failed.abs()), failed)
         }),
         at_least(
             "one row, 4096 x 4096 and larger: 80 % of the copy bandwidth",

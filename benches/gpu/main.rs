@@ -29,6 +29,8 @@ mod ceilings;
 mod inputs;
 #[path = "../cold_start/machine.rs"]
 mod machine;
+#[path = "../cold_start/page_cache.rs"]
+mod page_cache;
 pub(crate) mod parts;
 mod passes;
 mod peer;

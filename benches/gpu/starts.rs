@@ -7,6 +7,7 @@ use firstlight_bucket::{Bucket, Running};
 use firstlight_timeline::{Lane, Mark, Report};
 
 use super::bench::Result;
+use super::page_cache;
 use super::record::Recorder;
 use super::sections::{
     BOOT_SPANS, CONTEXT, FLOOR, GRAPHS, MEASURED, NO_GRAPHS, PINNED_RATE, RATE, READY, SOURCES,
@@ -19,7 +20,7 @@ use super::statistics::{median, sorted};
 
 pub(crate) fn measure(setup: &Setup, model: &Model, recorder: &mut Recorder) -> Result<()> {
     let folder = model.random.folder_in(&setup.models)?;
-    start::warm(&folder)?;
+    page_cache::warm(&folder)?;
     let shared = Shared { setup, model, folder: &folder };
     let question = question(ANSWERED);
     let server = Server::start(&folder)?;
