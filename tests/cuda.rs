@@ -33,6 +33,8 @@ const IDS: [u32; 5] = [0, 1008, 1108, 260, 535];
 /// The demo model has 4 MB: each slot is used a dozen times.
 const SLOT_BYTES: usize = 64 << 10;
 const SLOTS: usize = 4;
+/// Of a file; those that the ends of a range lie in fit its slot as well.
+const BLOCK_BYTES: usize = 4096;
 const SCHEDULES: [Schedule; 5] = [
     Schedule::Lazy,
     Schedule::Eager,
@@ -135,7 +137,7 @@ impl<const FOLLOWS: bool, const WAITS: bool> Gpu<Side<FOLLOWS, WAITS>> {
 
     async fn planned(&self, store: impl Store) -> Planned {
         let limits = PlanLimits {
-            range_bytes: SLOT_BYTES as u64,
+            range_bytes: (SLOT_BYTES - 2 * BLOCK_BYTES) as u64,
             align_bytes: ALIGN_BYTES,
             ..PlanLimits::new(SUPPORTED)
         };
@@ -211,6 +213,27 @@ async fn a_load_beside_the_arithmetic_is_free_of_races_however_streams_are_sched
         assert_eq!(counters.pageable_copies, 0, "{schedule}");
         assert_eq!(counters.default_stream_work, 0, "{schedule}");
     }
+}
+
+/// Whether they come by the page cache or past it is up to the file system, and to how much the kernel reads ahead.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_the_page_cache_lacks_brings_the_same_weights() {
+    use rustix::fs::{Advice, fadvise};
+
+    let expected = expected().await;
+    let (_one, stand_in) = stand_in(Schedule::Lazy).await;
+    let copy = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/demo-model");
+    for name in ["config.json", "model.safetensors"] {
+        std::fs::copy(model.join(name), copy.path().join(name)).unwrap();
+    }
+    let file = std::fs::File::open(copy.path().join("model.safetensors")).unwrap();
+    file.sync_all().unwrap();
+    fadvise(&file, 0, None, Advice::DontNeed).unwrap();
+    let (logits, _) = Gpu::<Right>::open().logits(folder(copy.path())).await;
+    assert_eq!(stand_in.take_reports(), [""; 0]);
+    assert_near(&logits.unwrap(), &expected, &"past the page cache");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
