@@ -41,7 +41,11 @@ impl Serving {
         let log = Arc::new(Mutex::new(String::new()));
         let note = {
             let log = Arc::clone(&log);
-            move |line: &str| *log.lock().expect("nobody panics") += &format!("{line}\n")
+            move |line: &str| {
+                let mut log = log.lock().expect("nobody panics");
+                log.push_str(line);
+                log.push('\n');
+            }
         };
         let address = loop {
             let Some(Ok(line)) = lines.next() else {
@@ -172,7 +176,8 @@ impl Answer {
     pub(crate) fn whole(mut self) -> Reply {
         let mut head = String::new();
         while let Some(line) = self.line().filter(|line| !line.is_empty()) {
-            head += &format!("{line}\n");
+            head.push_str(&line);
+            head.push('\n');
         }
         let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
         let status = status.unwrap_or_else(|| panic!("no answer: {head:?}"));

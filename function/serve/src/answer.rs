@@ -13,8 +13,8 @@ use std::time::Instant;
 
 use axum::body::Body;
 use axum::extract::Request;
+use axum::http::HeaderValue;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
 use firstlight_generate::engine::Event;
 use firstlight_generate::{Bias, Settings};
@@ -155,11 +155,11 @@ struct Begun {
 }
 
 impl Begun {
-    async fn response(self, letterhead: Letterhead) -> Result<Response, Refusal> {
-        match self.stream {
-            None => self.whole(&letterhead).await,
-            Some(stream) => self.streamed(letterhead, stream).await,
-        }
+    async fn response(self, mut letterhead: Letterhead) -> Result<Response, Refusal> {
+        letterhead.has_logprobs = self.has_logprobs;
+        let Some(stream) = self.stream else { return self.whole(&letterhead).await };
+        letterhead.promises_usage = stream.include_usage;
+        self.streamed(letterhead).await
     }
 
     async fn whole(mut self, letterhead: &Letterhead) -> Result<Response, Refusal> {
@@ -173,18 +173,14 @@ impl Begun {
             whole[index].logprobs.extend(piece.logprobs);
             whole[index].finish = piece.finish;
         }
-        let body = letterhead.whole(&whole, progress.usage(), self.has_logprobs);
+        let body = letterhead.whole(&whole, progress.usage());
         let mut response = Response::new(Body::from(body));
         let kind = HeaderValue::from_static("application/json");
         response.headers_mut().insert(CONTENT_TYPE, kind);
         Ok(response)
     }
 
-    async fn streamed(
-        mut self,
-        letterhead: Letterhead,
-        stream: Stream,
-    ) -> Result<Response, Refusal> {
+    async fn streamed(mut self, letterhead: Letterhead) -> Result<Response, Refusal> {
         let mut progress = Progress::new(&self.prompts, self.answers);
         let first = loop {
             let event = self.choices.next().await;
@@ -192,9 +188,8 @@ impl Begun {
                 break (index, piece);
             }
         };
-        let events = Events::new(letterhead, self.choices, progress, stream, self.has_logprobs);
+        let events = Events::new(letterhead, self.choices, progress);
         let mut response = Response::new(Body::new(events.after(first)));
-        *response.status_mut() = StatusCode::OK;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));

@@ -113,10 +113,10 @@ pub(crate) fn in_range(param: &str, value: f64, allowed: RangeInclusive<f64>) ->
 
 /// A number without a fraction: some clients write 1 as 1.0.
 pub(crate) fn integer(value: &Value) -> Option<i64> {
-    #[expect(clippy::cast_possible_truncation, reason = "it was compared with what it came from")]
-    let whole =
-        |number: f64| (number.trunc() == number && number.abs() < 2e15).then_some(number as i64);
-    value.as_i64().or_else(|| value.as_f64().and_then(whole))
+    let is_whole = |number: &f64| number.fract() == 0.0 && number.abs() < EXACT;
+    #[expect(clippy::cast_possible_truncation, reason = "it is whole, and 64 bits hold it")]
+    let whole = |number: f64| number as i64;
+    value.as_i64().or_else(|| value.as_f64().filter(is_whole).map(whole))
 }
 
 pub(crate) fn wrong_type(param: &str, found: &Value, expected: &'static str) -> Refusal {
@@ -146,6 +146,9 @@ fn kind(value: &Value) -> &'static str {
         Value::Object(_) => "an object",
     }
 }
+
+/// From 2^53 on a float is no longer next to its neighbours.
+const EXACT: f64 = 9e15;
 
 /// Enough to recognise a value by.
 const SHOWN_CHARACTERS: usize = 60;

@@ -33,6 +33,10 @@ pub(crate) struct Letterhead {
     model: Model,
     /// What makes text of the tokens beside their probabilities.
     tokenizer: Tokenizer,
+    /// Whether each token comes with how likely it was.
+    pub(crate) has_logprobs: bool,
+    /// Whether the pieces of a stream say that the last one will tell what all of it took.
+    pub(crate) promises_usage: bool,
 }
 
 /// One of the answers to a request, as far as it has come.
@@ -52,6 +56,7 @@ pub(crate) struct TokenProbability {
 
 /// What a request took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[expect(clippy::struct_field_names, reason = "as the interface names them")]
 pub(crate) struct Usage {
     pub(crate) prompt_tokens: usize,
     pub(crate) completion_tokens: usize,
@@ -73,34 +78,36 @@ impl Letterhead {
         };
         let id = format!("{prefix}-{:032x}", trace::random_128());
         let (model, tokenizer) = (model.clone(), tokenizer.clone());
-        Self { form, id, created: unix_s(), model, tokenizer }
+        Self {
+            form,
+            id,
+            created: unix_s(),
+            model,
+            tokenizer,
+            has_logprobs: false,
+            promises_usage: false,
+        }
     }
 
     /// The whole answer.
-    pub(crate) fn whole(&self, choices: &[Choice], usage: Usage, has_logprobs: bool) -> Vec<u8> {
+    pub(crate) fn whole(&self, choices: &[Choice], usage: Usage) -> Vec<u8> {
         let object = match self.form {
             Form::Chat => "chat.completion",
             Form::Completion => "text_completion",
         };
         let choices = choices.iter().enumerate();
-        let choices = choices.map(|(index, choice)| self.choice(index, choice, has_logprobs));
-        self.json(object, choices.collect(), Some(Some(usage)))
+        let choices = choices.map(|(index, choice)| self.choice(index, choice));
+        self.json(object, choices.collect(), Some(Bill::Now(usage)))
     }
 
     /// What stands at the beginning of each choice of a stream, before its first token.
-    pub(crate) fn opening(&self, index: usize, usage: Option<Option<Usage>>) -> Option<Vec<u8>> {
+    pub(crate) fn opening(&self, index: usize) -> Option<Vec<u8>> {
         let delta = Delta { role: Some("assistant"), content: Some("") };
-        (self.form == Form::Chat).then(|| self.chunk(Piece::delta(index, delta), usage))
+        (self.form == Form::Chat).then(|| self.chunk(Piece::delta(index, delta)))
     }
 
     /// A piece of a stream.
-    pub(crate) fn piece(
-        &self,
-        index: usize,
-        choice: &Choice,
-        has_logprobs: bool,
-        usage: Option<Option<Usage>>,
-    ) -> Vec<u8> {
+    pub(crate) fn piece(&self, index: usize, choice: &Choice) -> Vec<u8> {
         let finish_reason = choice.finish.map(finish_reason);
         let piece = match self.form {
             Form::Chat => {
@@ -110,17 +117,16 @@ impl Letterhead {
             }
             Form::Completion => Piece { text: Some(&choice.text), ..Piece::new(index) },
         };
-        let logprobs = self.logprobs(choice, has_logprobs);
-        self.chunk(Piece { logprobs, finish_reason, ..piece }, usage)
+        self.chunk(Piece { logprobs: self.logprobs(choice), finish_reason, ..piece })
     }
 
     /// The piece of a stream that tells what all of it took.
     pub(crate) fn last(&self, usage: Usage) -> Vec<u8> {
-        self.json(self.chunk_object(), Vec::new(), Some(Some(usage)))
+        self.json(self.chunk_object(), Vec::new(), Some(Bill::Now(usage)))
     }
 
-    fn chunk(&self, piece: Piece<'_>, usage: Option<Option<Usage>>) -> Vec<u8> {
-        self.json(self.chunk_object(), vec![piece], usage)
+    fn chunk(&self, piece: Piece<'_>) -> Vec<u8> {
+        self.json(self.chunk_object(), vec![piece], self.promises_usage.then_some(Bill::Later(())))
     }
 
     fn chunk_object(&self) -> &'static str {
@@ -130,7 +136,7 @@ impl Letterhead {
         }
     }
 
-    fn choice<'a>(&self, index: usize, choice: &'a Choice, has_logprobs: bool) -> Piece<'a> {
+    fn choice<'a>(&self, index: usize, choice: &'a Choice) -> Piece<'a> {
         let content = choice.text.as_str();
         let piece = match self.form {
             Form::Chat => {
@@ -140,15 +146,10 @@ impl Letterhead {
             Form::Completion => Piece { text: Some(content), ..Piece::new(index) },
         };
         let finish_reason = choice.finish.map(finish_reason);
-        Piece { logprobs: self.logprobs(choice, has_logprobs), finish_reason, ..piece }
+        Piece { logprobs: self.logprobs(choice), finish_reason, ..piece }
     }
 
-    fn json(
-        &self,
-        object: &'static str,
-        choices: Vec<Piece<'_>>,
-        usage: Option<Option<Usage>>,
-    ) -> Vec<u8> {
+    fn json(&self, object: &'static str, choices: Vec<Piece<'_>>, usage: Option<Bill>) -> Vec<u8> {
         let answer = Answer {
             id: &self.id,
             object,
@@ -161,9 +162,9 @@ impl Letterhead {
         serde_json::to_vec(&answer).expect("our types have string keys and no map fails")
     }
 
-    fn logprobs(&self, choice: &Choice, has_logprobs: bool) -> Option<Shown> {
+    fn logprobs(&self, choice: &Choice) -> Option<Shown> {
         let tokens = &choice.logprobs;
-        has_logprobs.then(|| match self.form {
+        self.has_logprobs.then(|| match self.form {
             Form::Chat => {
                 let known = tokens.iter().filter_map(|token| token.logprobs.as_ref());
                 Shown::Chat {
@@ -181,11 +182,11 @@ impl Letterhead {
     }
 
     fn token(&self, Logprob { id, logprob }: Logprob) -> Token {
-        let token = self.spelling(id);
+        let spelling = self.spelling(id);
         // A part of a character has bytes, but which is known to the tokenizer alone.
-        let is_whole = !token.contains(char::REPLACEMENT_CHARACTER);
-        let bytes = is_whole.then(|| token.as_bytes().to_vec());
-        Token { token, logprob: finite(logprob), bytes }
+        let is_whole = !spelling.contains(char::REPLACEMENT_CHARACTER);
+        let bytes = is_whole.then(|| spelling.as_bytes().to_vec());
+        Token { spelling, logprob: finite(logprob), bytes }
     }
 
     fn completion_tokens(&self, tokens: &[TokenProbability]) -> Shown {
@@ -240,9 +241,16 @@ struct Answer<'a> {
     model: &'a str,
     system_fingerprint: &'static str,
     choices: Vec<Piece<'a>>,
-    /// Where it was asked for, it is null until it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
-    usage: Option<Option<Usage>>,
+    usage: Option<Bill>,
+}
+
+/// What an answer took; null until that is known.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Bill {
+    Later(()),
+    Now(Usage),
 }
 
 /// A choice or a piece of one, of either interface.
@@ -300,7 +308,8 @@ struct ChatToken {
 
 #[derive(Serialize)]
 struct Token {
-    token: String,
+    #[serde(rename = "token")]
+    spelling: String,
     logprob: f32,
     bytes: Option<Vec<u8>>,
 }

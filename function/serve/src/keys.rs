@@ -3,8 +3,8 @@
 use std::fmt;
 
 use axum::extract::{Request, State};
-use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
+use axum::http::{HeaderMap, HeaderValue};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use subtle::ConstantTimeEq;
@@ -40,7 +40,7 @@ impl Keys {
         if self.is_empty() {
             return Ok(());
         }
-        let given = headers.get(AUTHORIZATION).map(|value| value.as_bytes());
+        let given = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes);
         let was_given = given.is_some();
         let given = given.and_then(bearer).unwrap_or_default();
         // All are compared, each in a time that does not tell how much of it was right.
@@ -74,8 +74,6 @@ const SCHEME: &[u8] = b"Bearer ";
 
 #[cfg(test)]
 mod tests {
-    use axum::http::HeaderValue;
-
     use super::*;
 
     fn passes(keys: &Keys, given: Option<&'static str>) -> bool {

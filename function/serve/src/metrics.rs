@@ -1,4 +1,4 @@
-//! `/metrics`, in the text form of OpenMetrics: with vLLM's names where they mean the same, so that
+//! `/metrics`, in the text form of `OpenMetrics`: with vLLM's names where they mean the same, so that
 //! its dashboards and autoscalers work; ours begin with `firstlight_`.
 //!
 //! What the engine and the timeline know is read when it is asked for; what happens between two
@@ -154,12 +154,11 @@ impl Observer {
     fn token(&mut self) {
         let now = Instant::now();
         let Recorder { first_token_s, next_token_s, .. } = &*self.recorder;
-        match self.latest.replace(now) {
-            Some(latest) => next_token_s.observe((now - latest).as_secs_f64()),
-            None => {
-                first_token_s.observe((now - self.arrival.at).as_secs_f64());
-                self.tell_timeline();
-            }
+        if let Some(latest) = self.latest.replace(now) {
+            next_token_s.observe((now - latest).as_secs_f64());
+        } else {
+            first_token_s.observe((now - self.arrival.at).as_secs_f64());
+            self.tell_timeline();
         }
     }
 

@@ -34,7 +34,7 @@ impl Server {
     }
 }
 
-/// As Kubernetes, Knative, KServe, vLLM and SageMaker ask.
+/// As Kubernetes, Knative, `KServe`, vLLM and `SageMaker` ask.
 fn probes() -> Router<Server> {
     let live = ["/health/live", "/v2/health/live"];
     let ready = ["/health/ready", "/v2/health/ready", "/health", "/ping"];

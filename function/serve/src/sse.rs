@@ -11,37 +11,26 @@ use crate::Refusal;
 use crate::answer::Progress;
 use crate::choices::Choices;
 use crate::form::{Choice, Letterhead};
-use crate::options::Stream;
 
 /// The body of a streamed answer. Dropping it cancels what is still to be computed.
 pub(crate) struct Events {
     letterhead: Letterhead,
     choices: Choices,
     progress: Progress,
-    stream: Stream,
-    has_logprobs: bool,
     /// What was written and not sent yet.
     lines: Vec<u8>,
     is_done: bool,
 }
 
 impl Events {
-    pub(crate) fn new(
-        letterhead: Letterhead,
-        choices: Choices,
-        progress: Progress,
-        stream: Stream,
-        has_logprobs: bool,
-    ) -> Self {
-        let (lines, is_done) = (Vec::new(), false);
-        Self { letterhead, choices, progress, stream, has_logprobs, lines, is_done }
+    pub(crate) fn new(letterhead: Letterhead, choices: Choices, progress: Progress) -> Self {
+        Self { letterhead, choices, progress, lines: Vec::new(), is_done: false }
     }
 
     /// With the openings of all choices and the first piece of one.
     pub(crate) fn after(mut self, (index, piece): (usize, Choice)) -> Self {
-        let usage = self.stream.include_usage.then_some(None);
         for index in 0..self.progress.choices() {
-            if let Some(opening) = self.letterhead.opening(index, usage) {
+            if let Some(opening) = self.letterhead.opening(index) {
                 self.line(&opening);
             }
         }
@@ -62,8 +51,7 @@ impl Events {
     fn piece(&mut self, index: usize, piece: &Choice) {
         let says = !piece.text.is_empty() || !piece.logprobs.is_empty() || piece.finish.is_some();
         if says {
-            let usage = self.stream.include_usage.then_some(None);
-            let json = self.letterhead.piece(index, piece, self.has_logprobs, usage);
+            let json = self.letterhead.piece(index, piece);
             self.line(&json);
         }
     }
@@ -72,7 +60,7 @@ impl Events {
         if self.is_done || !self.progress.is_over() {
             return;
         }
-        if self.stream.include_usage {
+        if self.letterhead.promises_usage {
             let last = self.letterhead.last(self.progress.usage());
             self.line(&last);
         }
