@@ -104,9 +104,9 @@ fn begin<A: Ask>(
     }
     let stream = options.stream;
     let work = work::<A>(server, speech, options, logprobs, prompt_logprobs)?;
-    let prefixes = prompts.iter().flat_map(|prompt| vec![prompt.clone(); answers]).collect();
+    let progress = Progress::new(&prompts, answers);
     let choices = Choices::submit(speech, prompts, &work, server.recorder(), arrival)?;
-    Ok(Begun { choices, prompts: prefixes, answers, stream, has_logprobs: logprobs.is_some() })
+    Ok(Begun { choices, progress, stream, has_logprobs: logprobs.is_some() })
 }
 
 fn work<A: Ask>(
@@ -146,10 +146,7 @@ fn answer_tokens(server: &Server, speech: &Speech, asked: Option<u32>) -> Result
 /// Jobs that the engine has taken.
 struct Begun {
     choices: Choices,
-    /// The prompt of each choice.
-    prompts: Vec<Prompt>,
-    /// Answers to each prompt.
-    answers: usize,
+    progress: Progress,
     stream: Option<Stream>,
     has_logprobs: bool,
 }
@@ -163,17 +160,17 @@ impl Begun {
     }
 
     async fn whole(mut self, letterhead: &Letterhead) -> Result<Response, Refusal> {
-        let mut progress = Progress::new(&self.prompts, self.answers);
-        let mut whole: Vec<Choice> = self.prompts.iter().map(|_| Choice::default()).collect();
-        while !progress.is_over() {
+        let choices = (0..self.progress.choices()).map(|_| Choice::default());
+        let mut whole: Vec<Choice> = choices.collect();
+        while !self.progress.is_over() {
             let event = self.choices.next().await;
-            let (index, piece) = progress.take(event)?;
+            let (index, piece) = self.progress.take(event)?;
             let Some(piece) = piece else { continue };
             whole[index].text += &piece.text;
             whole[index].logprobs.extend(piece.logprobs);
             whole[index].finish = piece.finish;
         }
-        let body = letterhead.whole(&whole, progress.usage());
+        let body = letterhead.whole(&whole, self.progress.usage());
         let mut response = Response::new(Body::from(body));
         let kind = HeaderValue::from_static("application/json");
         response.headers_mut().insert(CONTENT_TYPE, kind);
@@ -181,14 +178,13 @@ impl Begun {
     }
 
     async fn streamed(mut self, letterhead: Letterhead) -> Result<Response, Refusal> {
-        let mut progress = Progress::new(&self.prompts, self.answers);
         let first = loop {
             let event = self.choices.next().await;
-            if let (index, Some(piece)) = progress.take(event)? {
+            if let (index, Some(piece)) = self.progress.take(event)? {
                 break (index, piece);
             }
         };
-        let events = Events::new(letterhead, self.choices, progress);
+        let events = Events::new(letterhead, self.choices, self.progress);
         let mut response = Response::new(Body::new(events.after(first)));
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
@@ -201,20 +197,21 @@ impl Begun {
 
 /// How far the choices of a request are.
 pub(crate) struct Progress {
-    /// Of each choice what its answer is to begin with, until it has begun.
+    /// Of each choice the prompt that its answer is to begin with, if any, until it has begun.
     prefixes: Vec<Option<Prompt>>,
     unfinished: usize,
     usage: Usage,
 }
 
 impl Progress {
-    /// A prompt for each choice, of which `answers` in a row are the same.
+    /// Of so many answers to each prompt.
     fn new(prompts: &[Prompt], answers: usize) -> Self {
-        let distinct = prompts.iter().step_by(answers);
+        let prefix = |prompt: &Prompt| prompt.echo.is_some().then(|| prompt.clone());
+        let prefixes = prompts.iter().flat_map(|prompt| vec![prefix(prompt); answers]);
         Self {
-            prefixes: prompts.iter().cloned().map(Some).collect(),
-            unfinished: prompts.len(),
-            usage: Usage::new(distinct.map(|prompt| prompt.ids.len()).sum(), 0),
+            prefixes: prefixes.collect(),
+            unfinished: prompts.len() * answers,
+            usage: Usage::new(prompts.iter().map(|prompt| prompt.ids.len()).sum(), 0),
         }
     }
 
@@ -268,6 +265,6 @@ impl Progress {
         let prompt = self.prefixes[index].take()?;
         let tokens = prompt.ids.into_iter().zip(probabilities);
         let logprobs = tokens.map(|(id, logprobs)| TokenProbability { id, logprobs }).collect();
-        Some(Choice { text: prompt.text, logprobs, finish: None })
+        Some(Choice { text: prompt.echo.unwrap_or_default(), logprobs, finish: None })
     }
 }

@@ -45,7 +45,7 @@ impl Ask for ChatRequest {
         let text = speech.template()?.render(&self.messages, true)?;
         // The template wrote the special tokens.
         let ids = speech.tokenizer.encode(&text, false)?;
-        Ok(vec![Prompt { ids, text: String::new() }])
+        Ok(vec![Prompt { ids, echo: None }])
     }
 
     fn wanted(self) -> Wanted {

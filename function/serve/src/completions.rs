@@ -72,13 +72,12 @@ impl Ask for CompletionRequest {
 fn encoded(prompt: Raw, echo: bool, speech: &Speech) -> Result<Prompt, Refusal> {
     let (ids, text) = match prompt {
         Raw::Text(text) => (speech.tokenizer.encode(&text, true)?, text),
-        Raw::Tokens(ids) if echo => {
-            let text = speech.tokenizer.decode(&ids)?;
+        Raw::Tokens(ids) => {
+            let text = if echo { speech.tokenizer.decode(&ids)? } else { String::new() };
             (ids, text)
         }
-        Raw::Tokens(ids) => (ids, String::new()),
     };
-    Ok(Prompt { ids, text: if echo { text } else { String::new() } })
+    Ok(Prompt { ids, echo: echo.then_some(text) })
 }
 
 fn prompts(fields: &Fields<'_>) -> Result<Vec<Raw>, Refusal> {

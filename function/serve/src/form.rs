@@ -164,7 +164,7 @@ impl Letterhead {
 
     fn logprobs(&self, choice: &Choice) -> Option<Shown> {
         let tokens = &choice.logprobs;
-        self.has_logprobs.then(|| match self.form {
+        (self.has_logprobs && !tokens.is_empty()).then(|| match self.form {
             Form::Chat => {
                 let known = tokens.iter().filter_map(|token| token.logprobs.as_ref());
                 Shown::Chat {

@@ -35,6 +35,6 @@ impl Speech {
 #[derive(Clone, Debug)]
 pub(crate) struct Prompt {
     pub(crate) ids: Vec<u32>,
-    /// What an answer to it begins with: its text, where it is to be repeated.
-    pub(crate) text: String,
+    /// Its text, where answers are to begin with it.
+    pub(crate) echo: Option<String>,
 }
