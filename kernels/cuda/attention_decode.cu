@@ -1,4 +1,4 @@
-// Causal grouped-query attention of few rows over a long cache, whose positions are split among blocks and put together
+// Grouped-query attention of few rows over a long cache, whose positions are split among blocks and put together
 // afterwards ("split-KV": Dao et al., 2023). The rows may be of different sequences.
 //
 // Limit: the bytes of the keys and values. A block takes one row, up to four heads that share a head of the cache, and
@@ -128,9 +128,10 @@ __device__ __forceinline__ void walk(const T *keys, const T *values, const u32 *
     }
 }
 
-// The positions of this block: a part of those that the row sees, as long as the others but for the last.
-__device__ __forceinline__ void part_of(u32 position, u32 window, u32 &start, u32 &end) {
-    const u32 seen_end = position + 1;
+// The positions of this block: a part of those that the row sees, as long as the others but for the last. Where all rows
+// see the same, it ends at `end_for_all`.
+__device__ __forceinline__ void part_of(u32 position, u32 window, u32 end_for_all, u32 &start, u32 &end) {
+    const u32 seen_end = end_for_all != 0 ? end_for_all : position + 1;
     const u32 seen_start = first_seen(position, window);
     const u32 length = divided_up(seen_end - seen_start, gridDim.z);
     start = least(seen_start + blockIdx.z * length, seen_end);
@@ -237,8 +238,9 @@ __device__ __forceinline__ void attention_decode(const float *queries, const T *
     }
     const u32 teams = blockDim.x / team, own = threadIdx.x / team;
     Walk of = {0, 0, own, teams};
-    part_of(place.position, shape.window, of.start, of.end);
-    walk(keys, values, tables + place.table, kv_head, query, of, team, shape, online);
+    const u32 *const table = tables + place.table;
+    part_of(place.position, shape.window, end_for_all(table, shape.window), of.start, of.end);
+    walk(keys, values, table, kv_head, query, of, team, shape, online);
 #pragma unroll
     for (u32 h = 0; h < DECODE_HEADS; h++) {
         leave(online[h], team, shape.head_dim, scratch + (h * teams + own) * (shape.head_dim + 2));

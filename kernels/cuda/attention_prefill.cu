@@ -105,13 +105,14 @@ struct Rows {
 };
 
 // Scores to exponentials, relative to the largest score so far; what was before is scaled down to it. `position` is that
-// of the lane's first row, `first` that of the first score.
+// of the lane's first row, `first` that of the first score; where all rows see the same, it ends at `end_for_all`.
 template <class P>
 __device__ __forceinline__ void take_scores(float (&scores)[2 * P::POSITION_STEPS][4], u32 position, u32 first,
-                                            const AttentionShape &shape, Rows<P> &rows) {
+                                            u32 end_for_all, const AttentionShape &shape, Rows<P> &rows) {
 #pragma unroll
     for (u32 half = 0; half < 2; half++) {
-        const u32 start = first_seen(position + 8 * half, shape.window), seen = position + 8 * half + 1 - start;
+        const u32 start = first_seen(position + 8 * half, shape.window);
+        const u32 seen = (end_for_all != 0 ? end_for_all : position + 8 * half + 1) - start;
         const u32 own_first = first + threadIdx.x % 4 * 2 - start; // wraps where it lies before the start
         float larger = rows.largest[half];
 #pragma unroll
@@ -198,7 +199,8 @@ __device__ __forceinline__ void attention_prefill(const float *queries, const T 
     const u32 *const table = tables + tile.table;
     const u32 head = blockIdx.y, kv_head = head / (shape.heads / shape.kv_heads);
     const u32 row = threadIdx.x / WARP * 16 + threadIdx.x % WARP / 4;
-    const u32 last = tile.position + tile.rows - 1; // position that a row of the tile sees
+    const u32 all = end_for_all(table, shape.window);
+    const u32 last = all != 0 ? all - 1 : tile.position + tile.rows - 1; // position that a row of the tile sees
     const u32 start = first_seen(tile.position, shape.window) / P::STEP * P::STEP;
 
     clear_columns<P>(key_tile, shape.head_dim);
@@ -224,7 +226,7 @@ __device__ __forceinline__ void attention_prefill(const float *queries, const T 
             copy_rows<P>(key_tile, keys + from, last - next, shape.head_dim);
         }
         cp_async_commit();
-        take_scores(scores, tile.position + row, first, shape, own);
+        take_scores(scores, tile.position + row, first, all, shape, own);
         cp_async_wait<1>();
         __syncthreads(); // the values are there
         add_values<P, T>(scores, value_tile, own);

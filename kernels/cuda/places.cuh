@@ -2,7 +2,7 @@
 //
 // The cache of a layer is a pool of blocks: (blocks, kv_heads, KV_BLOCK, head_dim) keys, and as many values. A sequence
 // has a list of numbers of blocks, in the order of its positions; the lists of all sequences of a pass lie in `tables`,
-// one behind the other. All of this is read from memory, so that a recorded step does what is there when it is run.
+// one behind the other, each behind the number of positions that its sequence has in this pass. All of this is read from memory, so that a recorded step does what is there when it is run.
 #pragma once
 #include "prelude.cuh"
 

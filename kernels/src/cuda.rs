@@ -76,7 +76,8 @@ pub struct Place {
     pub rows: u32,
     /// The position of the first of them in its sequence.
     pub position: u32,
-    /// Where in `tables` the blocks of the sequence begin.
+    /// Where in `tables` the blocks of the sequence begin; before them stands the number of positions
+    /// that it has in this pass.
     pub table: u32,
 }
 

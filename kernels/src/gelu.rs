@@ -82,7 +82,7 @@ fn exact<S: Simd>(simd: S, x: S::Vector) -> S::Vector {
 /// `(1 + tanh(u)) / 2` is `1 / (1 + e^(-2u))`.
 #[inline(always)]
 fn by_tanh<S: Simd>(simd: S, x: S::Vector) -> S::Vector {
-    const MINUS_2_SQRT_2_OVER_PI: f32 = -1.595_769_1;
+    const MINUS_2_SQRT_2_OVER_PI: f32 = -1.595_769;
     const CUBIC: f32 = 0.044_715;
 
     let square = simd.mul(x, x);

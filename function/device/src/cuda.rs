@@ -54,7 +54,7 @@ use std::ops::Range;
 use std::slice;
 use std::sync::Arc;
 
-use firstlight_kernels::cuda::attention::AttentionShape;
+use firstlight_kernels::cuda::attention::{AttentionShape, SEES_ALL};
 use firstlight_kernels::cuda::linear::{GEMV_ROWS, Then};
 use firstlight_kernels::cuda::{self as launches, Format};
 
@@ -432,7 +432,7 @@ impl Device for Cuda {
             window: match mask {
                 Mask::Causal => 0,
                 Mask::Window(window) => number(window),
-                Mask::Full => panic!("attention that sees what follows"),
+                Mask::Full => SEES_ALL,
             },
             scale,
         };
@@ -521,6 +521,7 @@ mod tests {
             contract::append_and_attention(&with(dtype));
             contract::attention_far_into_a_context(&with(dtype));
             contract::sequences_beside_each_other(&with(dtype));
+            contract::texts_that_see_all_of_themselves(&with(dtype));
         }
     }
 

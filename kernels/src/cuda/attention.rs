@@ -1,4 +1,4 @@
-//! Causal grouped-query attention over a cache `(blocks, kv_heads, KV_BLOCK, head_dim)` of keys and
+//! Grouped-query attention over a cache `(blocks, kv_heads, KV_BLOCK, head_dim)` of keys and
 //! one of values.
 
 use super::{Format, Launch, MOST_GRID_Y, WARP, of_format};
@@ -13,7 +13,8 @@ pub struct AttentionShape {
     pub kv_heads: u32,
     /// Columns of a head: a multiple of 8, at most [`MOST_HEAD_DIM`].
     pub head_dim: u32,
-    /// A position sees itself and the `window - 1` before it; 0 is all.
+    /// A position sees itself and the `window - 1` before it; 0 is all. [`SEES_ALL`]: every position
+    /// of its sequence in this pass.
     pub window: u32,
     /// What scores are multiplied with.
     pub scale: f32,
@@ -30,6 +31,9 @@ impl AttentionShape {
         self
     }
 }
+
+/// As a window: what follows is seen, too.
+pub const SEES_ALL: u32 = u32::MAX;
 
 /// Columns of a head: one vector of eight for each lane of a warp.
 pub const MOST_HEAD_DIM: u32 = 256;

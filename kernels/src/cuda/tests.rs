@@ -48,6 +48,7 @@ fn constants_are_those_of_the_sources() {
         "NORM_WARPS = 32;",
         "GEMM_THREADS = 128;",
         "LAYER_NORM_WARPS = 32;",
+        "SEES_ALL = 0xffffffffu;",
         "THEN_SETS = 0;",
         "THEN_ADDS = 1;",
         "THEN_GATES = 2;",

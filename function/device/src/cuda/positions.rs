@@ -6,7 +6,7 @@
 //! ```text
 //! tiles   the rows of long spans, up to 64 of one span in each, for the attention of many rows
 //! places  each row for itself: first those of short spans, which attend one by one; then the others
-//! tables  the blocks of each span
+//! tables  the positions of each span's sequence, and its blocks
 //! ```
 
 use firstlight_kernels::cuda::Place;
@@ -64,7 +64,7 @@ impl Positions {
         (self.single_rows, self.tiles) = (parts.single.len(), parts.tiles.len());
         let last = |place: &Place| place.position as usize + 1;
         self.longest = parts.single.iter().map(last).max().unwrap_or(0);
-        self.largest_block = parts.tables.iter().copied().max();
+        self.largest_block = spans.iter().flat_map(shapes::used_blocks).copied().max();
         staging.send(&parts.bytes(self.capacity.0), self.tiles())
     }
 
@@ -133,6 +133,7 @@ impl Parts {
         let mut row = 0;
         for span in spans {
             let (rows, position) = (number(span.rows), number(span.first));
+            parts.tables.push(number(span.end()));
             let all = Place { row, rows, position, table: number(parts.tables.len()) };
             parts.tables.extend(shapes::used_blocks(span));
             if tiles && rows >= PREFILL_LEAST_ROWS {
@@ -179,7 +180,8 @@ fn tables_offset(rows: usize) -> usize {
 }
 
 fn frequencies_offset((rows, blocks): (usize, usize)) -> u64 {
-    aligned((tables_offset(rows) + blocks * size_of::<u32>()) as u64)
+    // No more spans than rows, each with its number of positions.
+    aligned((tables_offset(rows) + (rows + blocks) * size_of::<u32>()) as u64)
 }
 
 fn turns_offset(capacity: (usize, usize), half: usize) -> u64 {
@@ -206,10 +208,10 @@ mod tests {
             Span { first: 64, rows: 9, blocks: &[1, 2] },
         ];
         let parts = Parts::of(&spans, true);
-        assert_eq!(parts.tiles, [place(0, 64, 100, 0), place(64, 6, 164, 0), place(72, 9, 64, 4)]);
-        assert_eq!(parts.single, [place(70, 1, 3, 3), place(71, 1, 4, 3)]);
-        assert_eq!((parts.others.len(), parts.others[70]), (79, place(72, 1, 64, 4)));
-        assert_eq!(parts.tables, [5, 6, 7, 4, 1, 2], "as far as their rows reach");
+        assert_eq!(parts.tiles, [place(0, 64, 100, 1), place(64, 6, 164, 1), place(72, 9, 64, 7)]);
+        assert_eq!(parts.single, [place(70, 1, 3, 5), place(71, 1, 4, 5)]);
+        assert_eq!((parts.others.len(), parts.others[70]), (79, place(72, 1, 64, 7)));
+        assert_eq!(parts.tables, [170, 5, 6, 7, 5, 4, 73, 1, 2], "as far as their rows reach");
         let parts = Parts::of(&spans, false);
         assert_eq!((parts.tiles.len(), parts.single.len(), parts.others.len()), (0, 81, 0));
     }
