@@ -41,6 +41,8 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Answer OpenAI's HTTP interface, from the first moment on
     Serve(ServeArgs),
+    /// The embeddings of some texts, one JSON object a line on standard output
+    Embed(EmbedArgs),
     /// What a model is, what would be fetched in which order, and how long that takes
     Inspect(InspectArgs),
 }
@@ -207,6 +209,22 @@ pub(crate) enum ReadyWhen {
     Accepting,
     /// When the model is loaded
     Loaded,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EmbedArgs {
+    /// Where the model is: s3://…, https://…, hf://… or a folder
+    #[arg(env = "MODEL")]
+    pub(crate) model: String,
+    /// The texts; without any, each line of standard input is one
+    pub(crate) texts: Vec<String>,
+    /// Cut texts that are longer than the model takes
+    #[arg(long, env = "FIRSTLIGHT_TRUNCATE")]
+    pub(crate) truncate: bool,
+    #[command(flatten)]
+    pub(crate) machine: MachineArgs,
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
 }
 
 /// What is not given is taken from the model's generation_config.json.

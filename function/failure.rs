@@ -34,6 +34,12 @@ pub(crate) enum Failure {
          AutoTokenizer.from_pretrained('IN').save_pretrained('OUT')"
     )]
     NoTokenizer { location: String },
+    #[error("{0}")]
+    Embedder(Arc<firstlight_generate::Error>),
+    #[error(
+        "there are no texts\nhint: firstlight embed MODEL 'Some text', or give one a line on standard input"
+    )]
+    NoTexts,
     #[error("the prompt is not UTF-8: {source}")]
     PromptText { source: std::str::Utf8Error },
     #[error("the prompt has more than {limit} bytes")]

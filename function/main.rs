@@ -5,7 +5,7 @@
 //! - [`args`]: the command line and the environment, typed; [`size`]: how much memory, as people write it
 //! - [`processor`]: what computes, chosen once
 //! - [`start`]: everything that a cold start does at once: store, heads, small files, tokenizer, plan, load
-//! - [`run`], [`serve`], [`inspect`], [`demo`]: the commands
+//! - [`run`], [`serve`], [`embed`], [`inspect`], [`demo`]: the commands
 //! - [`prompt`], [`progress`], [`report`], [`log`]: what comes in from and goes out to whoever called
 //! - [`engine`]: what answers many at once may use of this machine, and the model that it drives
 //! - [`memory`]: what a model needs, and what this process may use
@@ -16,6 +16,7 @@
 mod args;
 #[cfg(feature = "demo")]
 mod demo;
+mod embed;
 mod engine;
 mod failure;
 mod inspect;
@@ -63,6 +64,7 @@ fn dispatch(command: Option<Command>, main_ns: u64) -> Result<(), Failure> {
             timeline.mark(Mark::Main);
             serve::serve(args, &timeline)
         }
+        Some(Command::Embed(args)) => embed::embed(&args, &Timeline::start(Some(main_ns))),
         Some(Command::Inspect(args)) => inspect::inspect(&args, &Timeline::start(Some(main_ns))),
         #[cfg(feature = "demo")]
         Some(Command::Demo(args)) => demo::demo(&args),

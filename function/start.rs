@@ -11,7 +11,10 @@ use std::time::Duration;
 use firstlight_device::DType;
 use firstlight_generate::{GenerationConfig, Tokenizer};
 use firstlight_load::{Checkpoint, Layers, SUPPORTED};
-use firstlight_model::{DEFAULT_CHUNK_ROWS, Footprint, MAX_CONFIG_BYTES, Spec, StageOrder};
+use firstlight_model::{
+    DEFAULT_CHUNK_ROWS, Error as ModelError, Footprint, MAX_CONFIG_BYTES, Spec,
+    Stage as ModelStage, StageOrder,
+};
 use firstlight_plan::{Limits as PlanLimits, Plan, Stage, Want};
 use firstlight_store::{Error as StoreError, Limits, Location, Reader, Settings, connect};
 use firstlight_timeline::{Counter, Lane, Mark, Timeline};
@@ -26,7 +29,7 @@ use crate::processor::{Chosen, Opening, Processor, Source, TensorOf};
 /// The largest tokenizer.json of published models has 34 MB.
 const TOKENIZER_LIMIT_BYTES: u64 = 128 << 20;
 /// `tokenizer_config.json` repeats every added token; the largest published have 10 MB.
-const SMALL_LIMIT_BYTES: u64 = 32 << 20;
+pub(crate) const SMALL_LIMIT_BYTES: u64 = 32 << 20;
 /// From here on the embedding table is worth leaving for last: below, it is a range or two.
 const TABLE_WORTH_BYTES: u64 = 16 << 20;
 /// The longest prompt whose rows are fetched singly: a few hundred requests at most, in the shadow of the first layers.
@@ -61,11 +64,11 @@ pub(crate) struct Texts {
 }
 
 /// What is known of a model before any of its weights is fetched.
-pub(crate) struct Known {
+pub(crate) struct Known<S = Spec> {
     pub(crate) reader: Reader,
     pub(crate) location: Location,
     pub(crate) config: Vec<u8>,
-    pub(crate) spec: Spec,
+    pub(crate) spec: S,
     pub(crate) checkpoint: Checkpoint,
 }
 
@@ -90,9 +93,10 @@ async fn read(model: &str, args: &StoreArgs, timeline: &Timeline) -> Result<Read
     let connections = warm_connections(&location, args);
     // A future is begun when it is polled: behind the request for config.json.
     let behind = async { read_the_rest(reader.clone(), connections, timeline.clone()) };
-    let model = read_model(location, reader.clone(), timeline);
+    let model = read_model(location, reader.clone(), Spec::parse, timeline);
     let (known, (tokenizer, extras)) = tokio::join!(biased; model, behind);
     let known = known?;
+    timeline.describe("architecture", known.spec.architecture);
     let config = known.config.clone();
     let texts = tokio::spawn(async move { texts(extras, &config).await });
     Ok(Ready { known, tokenizer, texts })
@@ -171,13 +175,17 @@ pub(crate) async fn known(
     timeline: &Timeline,
 ) -> Result<Known, Failure> {
     let (location, reader) = open_store(model, args, timeline).await?;
-    read_model(location, reader, timeline).await
+    read_model(location, reader, Spec::parse, timeline).await
 }
 
 /// The stages of `spec` as a plan wants them.
 pub(crate) fn stages(spec: &Spec, order: StageOrder) -> Vec<Stage> {
-    let stages = spec.stages(order).into_iter();
-    let stages = stages.map(|stage| Stage {
+    wanted(spec.stages(order))
+}
+
+/// The stages of a model as a plan wants them.
+pub(crate) fn wanted(stages: Vec<ModelStage>) -> Vec<Stage> {
+    let stages = stages.into_iter().map(|stage| Stage {
         name: stage.name,
         tensors: stage
             .tensors
@@ -231,7 +239,7 @@ pub(crate) fn needed_bytes(plan: &Plan, order: StageOrder) -> u64 {
     stages.iter().map(|stage| stage.bytes).sum()
 }
 
-async fn open_store(
+pub(crate) async fn open_store(
     model: &str,
     args: &StoreArgs,
     timeline: &Timeline,
@@ -246,11 +254,12 @@ async fn open_store(
     Ok((location, reader))
 }
 
-async fn read_model(
+pub(crate) async fn read_model<S>(
     location: Location,
     reader: Reader,
+    parse: fn(&[u8]) -> Result<S, ModelError>,
     timeline: &Timeline,
-) -> Result<Known, Failure> {
+) -> Result<Known<S>, Failure> {
     let config = reader.whole("config.json", MAX_CONFIG_BYTES as u64);
     let (config, heads) = tokio::join!(biased; config, read_heads(&reader, timeline));
     let config = match config {
@@ -259,10 +268,9 @@ async fn read_model(
         }
         config => config?,
     };
-    let spec = Spec::parse(&config)
+    let spec = parse(&config)
         .map_err(|source| Failure::Config { location: reader.locate("config.json"), source })?;
     timeline.mark(Mark::ConfigRead);
-    timeline.describe("architecture", spec.architecture);
     let checkpoint = heads?;
     Ok(Known { reader, location, config, spec, checkpoint })
 }
@@ -302,7 +310,10 @@ fn read_the_rest(reader: Reader, connections: usize, timeline: Timeline) -> Rest
     (tokenizer, extras)
 }
 
-async fn read_tokenizer(reader: Reader, timeline: Timeline) -> Result<Tokenizer, Failure> {
+pub(crate) async fn read_tokenizer(
+    reader: Reader,
+    timeline: Timeline,
+) -> Result<Tokenizer, Failure> {
     let json = match reader.whole("tokenizer.json", TOKENIZER_LIMIT_BYTES).await {
         Err(StoreError::NotFound { .. }) => {
             let location = reader.locate("").trim_end_matches('/').to_owned();

@@ -1,6 +1,6 @@
 //! What a decoder keeps besides its weights, known before any of it is allocated.
 
-use crate::Spec;
+use crate::{EncoderSpec, Spec};
 
 /// The numbers that a [`Decoder`](crate::Decoder) keeps. How many bytes one takes is the device's
 /// matter.
@@ -37,12 +37,28 @@ impl Footprint {
     }
 }
 
+impl Footprint {
+    /// Of an [`Encoder`](crate::Encoder) for passes of up to `rows` rows in `texts` texts.
+    #[must_use]
+    pub fn of_encoder(spec: &EncoderSpec, rows: usize, texts: usize) -> Self {
+        let positions = (rows / BLOCK_POSITIONS + texts).saturating_mul(BLOCK_POSITIONS);
+        Self {
+            positions,
+            cached: product([2, spec.hidden_size, positions]),
+            computed: product([rows, 5 * spec.hidden_size + spec.intermediate_size]),
+            matrices: ENCODER_MATRICES,
+        }
+    }
+}
+
 fn product(factors: impl IntoIterator<Item = usize>) -> u64 {
     factors.into_iter().fold(1, |product, factor| product.saturating_mul(factor as u64))
 }
 
 /// Caches are made of blocks of so many positions.
 const BLOCK_POSITIONS: usize = 64;
+/// Five of a layer's intermediate results, its cache, and the rows themselves.
+const ENCODER_MATRICES: u64 = 8;
 /// Six of a layer's intermediate results, and three of the last row.
 const SINGLE_MATRICES: usize = 9;
 

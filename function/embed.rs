@@ -1,0 +1,240 @@
+//! The embeddings of some texts.
+//!
+//! An encoder starts as a decoder does: its weights are planned as soon as config.json and the heads of the shards are
+//! there, and the texts ride the load, layer by layer.
+
+use std::io::{ErrorKind, IsTerminal, Read, Write, stdin, stdout};
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+use firstlight_device::Device;
+use firstlight_generate::embed::{Embedder, Job, Limits, Out};
+use firstlight_generate::engine::{Cancelled, Refusal};
+use firstlight_generate::{Error as TextError, Tokenizer};
+use firstlight_load::{Layer, Layers};
+use firstlight_model::{
+    Embeds, Encoder, EncoderSettings, EncoderSpec, Footprint, Group, Names, Sentence, SentenceFiles,
+};
+use firstlight_plan::Plan;
+use firstlight_store::{Error as StoreError, Reader};
+use firstlight_timeline::{Counter, Lane, Mark, Timeline};
+use serde_json::json;
+use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
+
+use crate::args::{EmbedArgs, StoreArgs};
+use crate::failure::Failure;
+use crate::processor::{Chosen, Opening, Processor, Source, TensorOf};
+use crate::start::{self, Known, SMALL_LIMIT_BYTES};
+
+/// Starts the model, and writes the embedding of each text on standard output.
+pub(crate) fn embed(args: &EmbedArgs, timeline: &Timeline) -> Result<(), Failure> {
+    let texts = if args.texts.is_empty() { lines()? } else { args.texts.clone() };
+    let threads = args.machine.threads();
+    let opening = Opening::begin(&args.machine, threads, &args.store, timeline);
+    let runtime = start::runtime(threads)?;
+    let done = run(args, &texts, &runtime, opening, timeline);
+    runtime.shutdown_background();
+    done
+}
+
+fn run(
+    args: &EmbedArgs,
+    texts: &[String],
+    runtime: &Runtime,
+    opening: Opening,
+    timeline: &Timeline,
+) -> Result<(), Failure> {
+    let reading = read(&args.model, &args.store, timeline);
+    let chosen = opening.chosen(timeline);
+    let (ready, chosen) = runtime.block_on(async { tokio::try_join!(reading, chosen) })?;
+    let _guard = runtime.enter();
+    match chosen {
+        Chosen::Cpu(cpu) => ready.write(cpu, args, texts, (runtime, timeline), CPU_ROWS),
+        Chosen::Gpu(gpu) => ready.write(*gpu, args, texts, (runtime, timeline), GPU_ROWS),
+    }
+}
+
+/// An encoder that can be planned.
+struct Ready {
+    known: Known<EncoderSpec>,
+    sentence: Sentence,
+    tokenizer: JoinHandle<Result<Tokenizer, Failure>>,
+}
+
+/// Reads what a plan needs, and what says how the model's rows become embeddings.
+async fn read(model: &str, args: &StoreArgs, timeline: &Timeline) -> Result<Ready, Failure> {
+    timeline.mark(Mark::RuntimeUp);
+    let (location, reader) = start::open_store(model, args, timeline).await?;
+    let tokenizer = tokio::spawn(start::read_tokenizer(reader.clone(), timeline.clone()));
+    let files = tokio::spawn(read_files(reader.clone()));
+    let known = start::read_model(location, reader, EncoderSpec::parse, timeline).await?;
+    timeline.describe("architecture", known.spec.architecture);
+    let [modules, pooling, transformer] = files.await??;
+    let sentence = Sentence::parse(SentenceFiles {
+        modules: modules.as_deref(),
+        pooling: pooling.as_deref(),
+        transformer: transformer.as_deref(),
+    })?;
+    Ok(Ready { known, sentence, tokenizer })
+}
+
+/// The files of sentence-transformers, each where it is there.
+async fn read_files(reader: Reader) -> Result<[Option<Vec<u8>>; 3], StoreError> {
+    let (modules, pooling, transformer) = tokio::try_join!(
+        reader.optional("modules.json", SMALL_LIMIT_BYTES),
+        reader.optional("1_Pooling/config.json", SMALL_LIMIT_BYTES),
+        reader.optional("sentence_bert_config.json", SMALL_LIMIT_BYTES),
+    )?;
+    Ok([modules, pooling, transformer])
+}
+
+impl Ready {
+    fn write<P: Processor>(
+        self,
+        processor: P,
+        args: &EmbedArgs,
+        texts: &[String],
+        (runtime, timeline): (&Runtime, &Timeline),
+        rows: usize,
+    ) -> Result<(), Failure> {
+        let Self { known, sentence, tokenizer } = self;
+        let settings = settings(&known, sentence, rows);
+        let layers = stream(&processor, &known, settings, &args.store, timeline)?;
+        let limits = limits(&known.spec, sentence);
+        let (embedder, worker) = Embedder::new(runtime.block_on(tokenizer)??, limits);
+        let ids: Result<Vec<_>, _> =
+            texts.iter().map(|text| embedder.encode(text, args.truncate)).collect();
+        let (sender, answer) = channel();
+        let out: Out = Box::new(move |vectors| drop(sender.send(vectors)));
+        let texts = ids?;
+        let tokens: Vec<_> = texts.iter().map(Vec::len).collect();
+        embedder.submit(Job { texts, cancelled: Cancelled::default(), out })?;
+        embedder.stop(AS_LONG_AS_IT_TAKES);
+        let ended = processor.compute(|device| match model(device, known.spec, settings, layers) {
+            Ok(model) => worker.run(model).map_err(Failure::Embedder),
+            Err(failure) => Err(failure),
+        });
+        ended?;
+        let vectors = answer.recv().expect("a worker that ran told of the job")?.vectors;
+        write(tokens.into_iter().zip(vectors))
+    }
+}
+
+/// What an embedder of such a model takes.
+pub(crate) fn limits(spec: &EncoderSpec, sentence: Sentence) -> Limits {
+    Limits {
+        max_tokens: sentence.max_tokens(spec),
+        vocabulary_size: spec.vocab_size,
+        lower_case: sentence.lower_case,
+        max_waiting: MAX_WAITING,
+    }
+}
+
+/// How an encoder is made for passes of `rows` rows, or of the longest text where that has more.
+pub(crate) fn settings(
+    known: &Known<EncoderSpec>,
+    sentence: Sentence,
+    rows: usize,
+) -> EncoderSettings {
+    let max_rows = rows.max(sentence.max_tokens(&known.spec));
+    EncoderSettings {
+        names: Names::find(|name| known.checkpoint.manifest.get(name).is_some()),
+        sentence,
+        max_rows,
+        max_texts: (max_rows / SHORT_TEXT_TOKENS).max(1),
+    }
+}
+
+/// Begins to load the weights, by tasks of the current runtime, if there is memory for all of it.
+pub(crate) fn stream<P: Processor>(
+    processor: &P,
+    known: &Known<EncoderSpec>,
+    settings: EncoderSettings,
+    args: &StoreArgs,
+    timeline: &Timeline,
+) -> Result<Layers<TensorOf<P>>, Failure> {
+    let Known { reader, location, spec, checkpoint, .. } = known;
+    let planning = timeline.span(Lane::Verify, "plan");
+    let stages = start::wanted(spec.stages(settings.names));
+    let limits = processor.plan_limits(start::plan_limits(args));
+    let plan = Plan::new(&checkpoint.manifest, &stages, &limits)?;
+    planning.end();
+    timeline.mark(Mark::Planned);
+    timeline.count(Counter::WeightBytes, plan.stages.iter().map(|stage| stage.bytes).sum());
+    let kept = Footprint::of_encoder(spec, settings.max_rows, settings.max_texts);
+    processor.check_memory(location, &plan, &kept)?;
+    processor.layers(&Source { reader, checkpoint }, plan, timeline)
+}
+
+/// The model, whose weights are on their way.
+pub(crate) fn model<D: Device>(
+    device: D,
+    spec: EncoderSpec,
+    settings: EncoderSettings,
+    layers: Layers<D::Tensor>,
+) -> Result<impl Embeds, Failure> {
+    let group = |layer: Layer<_>| Group { stage: layer.stage, tensors: layer.tensors };
+    let groups = layers.map(move |layer| layer.map(group));
+    Ok(Encoder::new(device, spec, settings, groups)?)
+}
+
+fn lines() -> Result<Vec<String>, Failure> {
+    if stdin().is_terminal() {
+        return Err(Failure::NoTexts);
+    }
+    let mut bytes = Vec::new();
+    let read = stdin().lock().take(INPUT_LIMIT_BYTES + 1).read_to_end(&mut bytes);
+    read.map_err(Failure::io("standard input"))?;
+    if bytes.len() as u64 > INPUT_LIMIT_BYTES {
+        return Err(Failure::PromptTooLong { limit: INPUT_LIMIT_BYTES });
+    }
+    let text = String::from_utf8(bytes)
+        .map_err(|error| Failure::PromptText { source: error.utf8_error() })?;
+    Ok(text.lines().map(str::to_owned).collect())
+}
+
+/// A line for each text.
+fn write(embeddings: impl Iterator<Item = (usize, Vec<f32>)>) -> Result<(), Failure> {
+    let mut text = String::new();
+    for (index, (tokens, embedding)) in embeddings.enumerate() {
+        let line = json!({"index": index, "tokens": tokens, "embedding": embedding});
+        text += &(line.to_string() + "\n");
+    }
+    match stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(Failure::io("standard output")(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Prompt(error) | Refusal::Failed(error) => Self::Embedder(error),
+            Refusal::Stopping | Refusal::QueueFull { .. } => {
+                Self::Embedder(TextError::EngineStopped.into())
+            }
+        }
+    }
+}
+
+/// Rows of a pass on a CPU: enough for the products to be limited by arithmetic, few enough for what lies between two of
+/// them to stay in its caches.
+const CPU_ROWS: usize = 512;
+
+/// On a GPU, whose tiles of 128 rows and outputs shall fill all processors at a width of 384.
+const GPU_ROWS: usize = 8192;
+
+/// A query is about so long: that many texts fit a pass. Each text more would take a block of the cache.
+const SHORT_TEXT_TOKENS: usize = 8;
+
+/// Jobs that may wait.
+const MAX_WAITING: usize = 1024;
+
+/// As the longest prompt.
+const INPUT_LIMIT_BYTES: u64 = 16 << 20;
+
+/// A year, which a clock can be asked for.
+const AS_LONG_AS_IT_TAKES: Duration = Duration::from_hours(24 * 365);
