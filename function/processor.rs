@@ -199,13 +199,6 @@ impl Gpu {
     }
 }
 
-impl Gpu {
-    fn with_graphs(self, graphs: bool) -> Self {
-        let Self { device, ring } = self;
-        Self { device: if graphs { device } else { device.without_graphs() }, ring }
-    }
-}
-
 /// What was chosen.
 pub(crate) enum Chosen {
     Cpu(Cpu),

@@ -85,7 +85,12 @@ fn same_among_many(folder: &Path) {
     let together = embed(text_of(folder), &texts, &[]);
     assert_eq!(together.len(), 60);
     for at in [0, 17, 59] {
-        assert_eq!(embed(text_of(folder), &texts[at..=at], &[])[0], together[at], "{:?}", texts[at]);
+        assert_eq!(
+            embed(text_of(folder), &texts[at..=at], &[])[0],
+            together[at],
+            "{:?}",
+            texts[at]
+        );
     }
 }
 
