@@ -24,7 +24,7 @@ const ARROWS: &[(&str, &[&str], &[&str])] = &[
     ("load", &["device", "plan", "store", "timeline"], &[]),
     ("model", &["device"], &["stand-in"]),
     ("plan", &[], &[]),
-    ("serve", &["generate", "timeline"], &[]),
+    ("serve", &["generate", "timeline"], &["model"]),
     ("stand-in", &[], &[]),
     ("store", &["timeline"], &["bucket"]),
     ("timeline", &[], &[]),

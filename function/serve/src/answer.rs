@@ -18,7 +18,6 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::Response;
 use firstlight_generate::engine::Event;
 use firstlight_generate::{Bias, Settings};
-use serde_json::Value;
 
 use crate::choices::{Choices, Work};
 use crate::fields::{Fields, wrong_value};
@@ -55,17 +54,7 @@ pub(crate) async fn answer<A: Ask>(
     read: fn(&Fields<'_>) -> Result<A, Refusal>,
 ) -> Result<Response, Refusal> {
     let arrival = Arrival { at: Instant::now(), is_cold: server.is_cold() };
-    let body = json::body(request, server.limits()).await?;
-    let model = server.model().clone();
-    let asked = server.work(body.len(), move || {
-        let body: Value =
-            serde_json::from_slice(&body).map_err(|source| Refusal::Json { source })?;
-        let fields = Fields::of_body(&body)?;
-        let name = fields.text("model")?;
-        model.check_name(name.ok_or_else(|| missing_model(&fields))?)?;
-        read(&fields)
-    });
-    let asked = asked.await?;
+    let asked = json::read(&server, request, read).await?;
     let speech = server.model().speech().await?;
     let begun = {
         let (server, speech) = (server.clone(), Arc::clone(&speech));
@@ -77,10 +66,6 @@ pub(crate) async fn answer<A: Ask>(
         timing::tell(server.model().timeline(), response.headers_mut());
     }
     Ok(response)
-}
-
-fn missing_model(fields: &Fields<'_>) -> Refusal {
-    Refusal::Missing { param: fields.param("model"), expected: "the name of the model" }
 }
 
 /// Makes jobs of a request.

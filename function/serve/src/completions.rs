@@ -2,12 +2,12 @@
 
 use axum::extract::{Request, State};
 use axum::response::Response;
-use serde_json::Value;
 
 use crate::answer::{self, Ask, Wanted};
-use crate::fields::{Fields, wrong_type, wrong_value};
+use crate::fields::Fields;
 use crate::form::Form;
-use crate::options::{MAX_CHOICES, Options, token_id};
+use crate::options::{MAX_CHOICES, Options};
+use crate::prompts::{self, Raw};
 use crate::speech::{Prompt, Speech};
 use crate::{Refusal, Server};
 
@@ -28,13 +28,6 @@ struct CompletionRequest {
     echo: bool,
 }
 
-/// A prompt as it was given.
-#[derive(Debug, PartialEq)]
-enum Raw {
-    Text(String),
-    Tokens(Vec<u32>),
-}
-
 impl CompletionRequest {
     fn read(fields: &Fields<'_>) -> Result<Self, Refusal> {
         let mut options = Options::read(fields)?;
@@ -47,7 +40,7 @@ impl CompletionRequest {
         }
         let logprobs = fields.integer("logprobs", 0..=20)?;
         Ok(Self {
-            prompts: prompts(fields)?,
+            prompts: prompts::read(fields, "prompt", MAX_CHOICES)?,
             options,
             logprobs: logprobs.map(|top| u8::try_from(top).expect("it was checked")),
             echo: fields.boolean("echo")?.unwrap_or(false),
@@ -80,47 +73,12 @@ fn encoded(prompt: Raw, echo: bool, speech: &Speech) -> Result<Prompt, Refusal> 
     Ok(Prompt { ids, echo: echo.then_some(text) })
 }
 
-fn prompts(fields: &Fields<'_>) -> Result<Vec<Raw>, Refusal> {
-    let prompt = fields.required("prompt", PROMPT)?;
-    let list = match prompt {
-        Value::String(text) => return Ok(vec![Raw::Text(text.clone())]),
-        Value::Array(list) => list,
-        other => return Err(wrong_type("prompt", other, PROMPT)),
-    };
-    match list.first() {
-        None => Err(wrong_value("prompt", "[]", PROMPT)),
-        Some(Value::Number(_)) => Ok(vec![Raw::Tokens(tokens(list, "prompt")?)]),
-        Some(_) if list.len() > MAX_CHOICES => {
-            let found = format!("an array of {}", list.len());
-            Err(wrong_value("prompt", found, format!("{MAX_CHOICES} prompts at most")))
-        }
-        Some(_) => {
-            let each = |(n, value)| one(value, &format!("prompt[{n}]"));
-            list.iter().enumerate().map(each).collect()
-        }
-    }
-}
-
-fn one(value: &Value, param: &str) -> Result<Raw, Refusal> {
-    match value {
-        Value::String(text) => Ok(Raw::Text(text.clone())),
-        Value::Array(ids) => Ok(Raw::Tokens(tokens(ids, param)?)),
-        other => Err(wrong_type(param, other, "a string or an array of token ids")),
-    }
-}
-
-fn tokens(list: &[Value], param: &str) -> Result<Vec<u32>, Refusal> {
-    list.iter().enumerate().map(|(n, id)| token_id(id, || format!("{param}[{n}]"))).collect()
-}
-
-const PROMPT: &str = "a string, an array of strings, or an array of token ids or of such arrays";
-
 /// What OpenAI's interface says for this route.
 const DEFAULT_MAX_TOKENS: u32 = 16;
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 

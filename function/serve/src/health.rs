@@ -24,8 +24,7 @@ pub(crate) async fn ready(extract::State(server): extract::State<Server>) -> Res
 
 impl Server {
     fn is_alive(&self) -> bool {
-        let engine = self.model().speech_now().map(|speech| speech.engine.clone());
-        let has_failed = engine.is_some_and(|engine| engine.failure().is_some());
+        let has_failed = self.model().served_now().is_some_and(|served| served.failure().is_some());
         self.model().state() != State::Failed && !has_failed
     }
 

@@ -10,8 +10,10 @@ use axum::response::Response;
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::Serialize;
+use serde_json::Value;
 
-use crate::{Limits, Refusal};
+use crate::fields::Fields;
+use crate::{Limits, Refusal, Server};
 
 /// `value` as a response.
 pub(crate) fn response(status: StatusCode, value: &impl Serialize) -> Response {
@@ -22,8 +24,29 @@ pub(crate) fn response(status: StatusCode, value: &impl Serialize) -> Response {
     response
 }
 
+/// The fields of a request about the model that is here, as `read` understands them.
+pub(crate) async fn read<T: Send + 'static>(
+    server: &Server,
+    request: Request,
+    read: fn(&Fields<'_>) -> Result<T, Refusal>,
+) -> Result<T, Refusal> {
+    let body = body(request, server.limits()).await?;
+    let bytes = body.len();
+    let model = server.model().clone();
+    let parse = move || {
+        let body: Value =
+            serde_json::from_slice(&body).map_err(|source| Refusal::Json { source })?;
+        let fields = Fields::of_body(&body)?;
+        let name = fields.text("model")?;
+        let missing = || Refusal::Missing { param: "model".into(), expected: "a model's name" };
+        model.check_name(name.ok_or_else(missing)?)?;
+        read(&fields)
+    };
+    server.work(bytes, parse).await
+}
+
 /// The body of a request that says that it is JSON, within limits of length and time.
-pub(crate) async fn body(request: Request, limits: &Limits) -> Result<Bytes, Refusal> {
+async fn body(request: Request, limits: &Limits) -> Result<Bytes, Refusal> {
     check_type(request.headers())?;
     let limit_bytes = limits.body_bytes;
     let collected = Limited::new(request.into_body(), limit_bytes).collect();

@@ -16,8 +16,8 @@
 //! - `journal`: a line of log for each request; `trace`: which is which; `activity`: how many
 //! - `cors`, `keys`: who may ask
 //! - `health`, `status`, `models`, `metrics`: about the instance
-//! - `json`: bodies; `fields`, `options`: what is asked for, field by field
-//! - `chat`, `completions`: the two interfaces to the engine; `answer`: what both do
+//! - `json`: bodies; `fields`, `options`, `prompts`: what is asked for, field by field
+//! - `chat`, `completions`: the two interfaces to the engine; `answer`: what both do; `embeddings`
 //! - [`Model`] (`model`): how far the load is; [`Speech`] (`speech`): what makes tokens of texts
 //! - `choices`: the jobs of a request; `form`: what answers look like; `sse`: streamed; `timing`:
 //!   what a cold start took
@@ -32,6 +32,7 @@ mod chat;
 mod choices;
 mod completions;
 mod cors;
+mod embeddings;
 mod fields;
 mod form;
 mod health;
@@ -43,6 +44,7 @@ mod metrics;
 mod model;
 mod models;
 mod options;
+mod prompts;
 mod refusal;
 mod router;
 mod server;

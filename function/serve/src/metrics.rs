@@ -184,8 +184,7 @@ impl fmt::Debug for EngineFigures {
 
 impl Collector for EngineFigures {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let speech = self.0.speech_now();
-        let now = speech.map_or_else(Statistics::default, |speech| speech.engine.statistics());
+        let now = self.0.served_now().map_or_else(Statistics::default, |it| it.statistics());
         let used = now.kv_blocks_used as f64 / now.kv_blocks.max(1) as f64;
         for (name, help, value) in [
             ("vllm:num_requests_running", "Answers that are being computed", now.running as f64),

@@ -7,6 +7,8 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use firstlight_generate::engine::Statistics;
+use firstlight_generate::{Embedder, Error};
 use firstlight_timeline::Timeline;
 use serde::Serialize;
 use tokio::sync::watch;
@@ -40,10 +42,53 @@ struct Inner {
     progress: watch::Sender<Progress>,
 }
 
+/// What a model makes, and who takes requests for it.
+#[derive(Clone)]
+pub(crate) enum Served {
+    Answers(Arc<Speech>),
+    Embeddings(Embedder),
+}
+
+impl Served {
+    /// Why there will be no more of it, if so.
+    pub(crate) fn failure(&self) -> Option<Arc<Error>> {
+        match self {
+            Self::Answers(speech) => speech.engine.failure(),
+            Self::Embeddings(embedder) => embedder.failure(),
+        }
+    }
+
+    /// The most tokens of a text.
+    pub(crate) fn max_tokens(&self) -> usize {
+        match self {
+            Self::Answers(speech) => speech.engine.limits().context_length,
+            Self::Embeddings(embedder) => embedder.limits().max_tokens,
+        }
+    }
+
+    /// What the engine does and has done; of an embedder, as far as it means the same.
+    pub(crate) fn statistics(&self) -> Statistics {
+        match self {
+            Self::Answers(speech) => speech.engine.statistics(),
+            Self::Embeddings(embedder) => {
+                let now = embedder.statistics();
+                Statistics {
+                    waiting: now.waiting,
+                    prompt_tokens: now.tokens,
+                    steps: now.passes,
+                    finished: now.finished,
+                    cancelled: now.cancelled,
+                    ..Statistics::default()
+                }
+            }
+        }
+    }
+}
+
 /// What is known so far.
 struct Progress {
     state: State,
-    speech: Option<Arc<Speech>>,
+    served: Option<Served>,
     error: Option<Arc<str>>,
 }
 
@@ -56,15 +101,23 @@ impl Model {
     pub fn new(names: Vec<String>, timeline: Timeline) -> Self {
         assert!(!names.is_empty(), "a model has a name");
         let created_unix_s = unix_s();
-        let progress = Progress { state: State::Starting, speech: None, error: None };
+        let progress = Progress { state: State::Starting, served: None, error: None };
         let progress = watch::Sender::new(progress);
         Self(Arc::new(Inner { names, timeline, created_unix_s, progress }))
     }
 
-    /// Requests can be made tokens, and queued.
+    /// It makes text: requests can be made tokens, and queued.
     pub fn speaks(&self, speech: Speech) {
-        let speech = Some(Arc::new(speech));
-        self.0.progress.send_modify(|progress| progress.speech = speech);
+        self.serves(Served::Answers(Arc::new(speech)));
+    }
+
+    /// It makes embeddings: texts can be queued.
+    pub fn embeds(&self, embedder: Embedder) {
+        self.serves(Served::Embeddings(embedder));
+    }
+
+    fn serves(&self, served: Served) {
+        self.0.progress.send_modify(|progress| progress.served = Some(served));
     }
 
     /// The weights are on their way.
@@ -93,18 +146,38 @@ impl Model {
         self.0.progress.borrow().error.clone()
     }
 
-    /// How to speak to it, if that is known.
-    pub(crate) fn speech_now(&self) -> Option<Arc<Speech>> {
-        self.0.progress.borrow().speech.clone()
+    /// What it makes, if that is known.
+    pub(crate) fn served_now(&self) -> Option<Served> {
+        self.0.progress.borrow().served.clone()
     }
 
     /// How to speak to it, as soon as that is known.
     pub(crate) async fn speech(&self) -> Result<Arc<Speech>, Refusal> {
+        match self.served().await? {
+            Served::Answers(speech) => Ok(speech),
+            Served::Embeddings(_) => {
+                Err(Refusal::not_served("model", "it makes embeddings: ask `/v1/embeddings`"))
+            }
+        }
+    }
+
+    /// What embeds texts, as soon as that is known.
+    pub(crate) async fn embedder(&self) -> Result<Embedder, Refusal> {
+        match self.served().await? {
+            Served::Embeddings(embedder) => Ok(embedder),
+            Served::Answers(_) => Err(Refusal::not_served(
+                "model",
+                "it makes text, and no embeddings: ask `/v1/chat/completions` or `/v1/completions`",
+            )),
+        }
+    }
+
+    async fn served(&self) -> Result<Served, Refusal> {
         let mut progress = self.0.progress.subscribe();
-        let known = progress.wait_for(|now| now.error.is_some() || now.speech.is_some()).await;
+        let known = progress.wait_for(|now| now.error.is_some() || now.served.is_some()).await;
         let known = known.expect("the sender lives as long as the model");
-        match (&known.error, &known.speech) {
-            (None, Some(speech)) => Ok(Arc::clone(speech)),
+        match (&known.error, &known.served) {
+            (None, Some(served)) => Ok(served.clone()),
             (reason, _) => {
                 let reason = reason.clone().expect("one of both is there");
                 Err(Refusal::Load { reason })
@@ -121,8 +194,10 @@ impl Model {
 
     /// Its engine, if there is one, ends: nobody waits for an answer any more.
     pub(crate) fn stop(&self) {
-        if let Some(speech) = self.speech_now() {
-            speech.engine.stop(Duration::ZERO);
+        match self.served_now() {
+            Some(Served::Answers(speech)) => speech.engine.stop(Duration::ZERO),
+            Some(Served::Embeddings(embedder)) => embedder.stop(Duration::ZERO),
+            None => {}
         }
     }
 

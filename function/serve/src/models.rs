@@ -26,13 +26,12 @@ pub(crate) async fn one(
 }
 
 fn object(model: &Model, name: &str) -> Value {
-    let speech = model.speech_now();
     json!({
         "id": name,
         "object": "model",
         "created": model.created_unix_s(),
         "owned_by": "firstlight",
         // vLLM's name for it; null until it is known.
-        "max_model_len": speech.map(|speech| speech.engine.limits().context_length),
+        "max_model_len": model.served_now().map(|served| served.max_tokens()),
     })
 }

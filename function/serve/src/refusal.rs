@@ -280,9 +280,10 @@ impl Refusal {
 fn of_generate(error: &GenerateError) -> Meaning {
     use GenerateError as E;
     match error {
-        E::PromptTooLong { .. } | E::PromptBeyondCache { .. } | E::TextTooLong { .. } => {
-            Meaning::bad_request(Some("context_length_exceeded"))
-        }
+        E::PromptTooLong { .. }
+        | E::PromptBeyondCache { .. }
+        | E::TextBeyondModel { .. }
+        | E::TextTooLong { .. } => Meaning::bad_request(Some("context_length_exceeded")),
         E::EmptyPrompt
         | E::IdOutOfRange { .. }
         | E::NoChatTemplate

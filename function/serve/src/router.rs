@@ -7,7 +7,8 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 
 use crate::{
-    Refusal, Server, chat, completions, cors, health, journal, keys, metrics, models, status,
+    Refusal, Server, chat, completions, cors, embeddings, health, journal, keys, metrics, models,
+    status,
 };
 
 impl Server {
@@ -16,6 +17,7 @@ impl Server {
         let v1 = Router::new()
             .route("/chat/completions", post(chat::complete))
             .route("/completions", post(completions::complete))
+            .route("/embeddings", post(embeddings::embed))
             .route("/models", get(models::list))
             // Names may have slashes, as those of the hub do.
             .route("/models/{*name}", get(models::one))

@@ -25,7 +25,7 @@ pub(crate) async fn tell(State(server): State<Server>) -> Response {
         },
         phases_ms: phases(&report),
         requests_in_flight: server.activity().count(),
-        engine: model.speech_now().map(|speech| Engine::new(&speech.engine)),
+        engine: model.served_now().map(|served| Engine::new(&served)),
         start: Report { spans: Vec::new(), fetches: Vec::new(), ..report },
     };
     json::response(StatusCode::OK, &status)
@@ -62,14 +62,14 @@ struct Engine {
 }
 
 impl Engine {
-    fn new(engine: &firstlight_generate::Engine) -> Self {
-        let now = engine.statistics();
+    fn new(served: &model::Served) -> Self {
+        let now = served.statistics();
         Self {
             running: now.running,
             waiting: now.waiting,
             kv_blocks_used: now.kv_blocks_used,
             kv_blocks: now.kv_blocks,
-            context_length: engine.limits().context_length,
+            context_length: served.max_tokens(),
         }
     }
 }

@@ -46,7 +46,9 @@ mod tests {
             (Mark::LastWeightByte, 5_500_000),
             (Mark::FirstToken, 6_000_000),
         ];
-        marks.into_iter().for_each(|(mark, ns)| timeline.mark_at(mark, At::from_ns(ns)));
+        for (mark, ns) in marks {
+            timeline.mark_at(mark, At::from_ns(ns));
+        }
         let told = server_timing(&timeline.report());
         assert_eq!(
             told,

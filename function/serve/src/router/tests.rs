@@ -3,6 +3,8 @@
 use axum::body::Body;
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use axum::http::{HeaderValue, StatusCode};
+use firstlight_generate::{Embedder, Tokenizer};
+use firstlight_model::Embeds;
 use firstlight_timeline::Timeline;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
@@ -140,6 +142,78 @@ async fn readiness_follows_the_policy_and_a_failed_load_is_told_everywhere() {
         let message = answer["error"]["message"].as_str().unwrap();
         assert!(message.contains("no `model.safetensors` here"), "{message}");
     }
+}
+
+/// Its vectors are the first token and the number of tokens.
+struct Vectors;
+
+impl Embeds for Vectors {
+    fn max_rows(&self) -> usize {
+        64
+    }
+
+    fn max_texts(&self) -> usize {
+        4
+    }
+
+    fn embed(&mut self, texts: &[&[u32]]) -> Result<Vec<Vec<f32>>, firstlight_model::Error> {
+        Ok(texts.iter().map(|ids| vec![ids[0] as f32, ids.len() as f32]).collect())
+    }
+
+    fn pull(&mut self) -> Result<bool, firstlight_model::Error> {
+        Ok(false)
+    }
+}
+
+#[tokio::test]
+async fn embeddings_are_those_of_the_embedder_in_the_form_that_was_asked_for() {
+    let tokenizer = include_bytes!("../../../../tests/fixtures/demo-model/tokenizer.json");
+    let limits = firstlight_generate::embed::Limits {
+        max_tokens: 20,
+        vocabulary_size: 2048,
+        lower_case: false,
+        max_waiting: 4,
+    };
+    let (embedder, worker) = Embedder::new(Tokenizer::parse(tokenizer).unwrap(), limits);
+    let computing = std::thread::spawn(move || worker.run(Vectors));
+    let model = model();
+    let server = Server::new(model.clone(), Settings::default());
+    model.embeds(embedder.clone());
+    let embed = async |fields: &str| {
+        let body = format!(r#"{{"model": "alias", {fields}}}"#);
+        ask_json(&server, post("/v1/embeddings", body)).await
+    };
+    let (status, list) = embed(r#""input": [[7, 8, 9], [3]]"#).await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(list["data"][0]["embedding"], json!([7.0, 3.0]));
+    assert_eq!(
+        list["data"][1],
+        json!({"object": "embedding", "index": 1, "embedding": [3.0, 1.0]})
+    );
+    assert_eq!(list["usage"], json!({"prompt_tokens": 4, "total_tokens": 4}));
+    let (_, list) = embed(r#""input": [2, 2], "encoding_format": "base64", "dimensions": 1"#).await;
+    assert_eq!(
+        list["data"][0]["embedding"], "AACAPw==",
+        "1.0: the rest is left out and it is scaled"
+    );
+    let (_, list) = embed(r#""input": "Once upon a time""#).await;
+    let tokens = list["usage"]["prompt_tokens"].as_f64();
+    assert_eq!(list["data"][0]["embedding"][1].as_f64(), tokens);
+    let long = "word ".repeat(50);
+    for (fields, param) in [
+        (r#""input": [2], "dimensions": 3"#.to_owned(), "dimensions"),
+        (r#""input": [9999]"#.to_owned(), "input"),
+        (r#""input": [[]]"#.to_owned(), "input"),
+        (format!(r#""input": "{long}""#), "input"),
+    ] {
+        let (status, answer) = embed(&fields).await;
+        assert_eq!((status, &answer["error"]["param"]), (StatusCode::BAD_REQUEST, &json!(param)));
+    }
+    let (status, answer) =
+        ask_json(&server, post("/v1/completions", r#"{"model": "alias", "prompt": "x"}"#)).await;
+    assert_eq!((status, &answer["error"]["param"]), (StatusCode::BAD_REQUEST, &json!("model")));
+    embedder.stop(std::time::Duration::ZERO);
+    computing.join().unwrap().unwrap();
 }
 
 #[tokio::test]
