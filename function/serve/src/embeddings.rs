@@ -101,7 +101,9 @@ fn shortened(mut vector: Vec<f32>, dimensions: Option<usize>) -> Result<Vec<f32>
             vector.truncate(count);
             let norm = vector.iter().map(|x| x * x).sum::<f32>().sqrt();
             if norm > 0.0 {
-                vector.iter_mut().for_each(|x| *x /= norm);
+                for x in &mut vector {
+                    *x /= norm;
+                }
             }
             Ok(vector)
         }
