@@ -53,11 +53,11 @@ pub(crate) fn serve(args: ServeArgs, timeline: &Timeline) -> Result<(), Failure>
         io: runtime.handle().clone(),
     };
     let ended = load.spawn(opening)?;
-    let served = runtime.block_on(until_stopped(&server, listener, &args.http));
+    let result = runtime.block_on(until_stopped(&server, listener, &args.http));
     let ended = end_of(&ended, model.state());
     runtime.shutdown_background();
     let written = report::write(&timeline.report(), &args.report.timeline);
-    served?;
+    result?;
     ended?;
     written
 }
@@ -144,8 +144,8 @@ async fn until_stopped(
         }
         tracing::warn!("what still runs is broken off");
     };
-    let served = server.listen(listener, stop, give_up).await;
-    served.map(drop).map_err(Failure::io("serving"))
+    let is_over = server.listen(listener, stop, give_up).await;
+    is_over.map(drop).map_err(Failure::io("serving"))
 }
 
 /// Somebody lost patience.
