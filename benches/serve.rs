@@ -157,10 +157,10 @@ fn median(values: &[f64]) -> f64 {
     values[values.len() / 2]
 }
 
-const AT_ONCE: [usize; 6] = [1, 2, 3, 4, 8, 16];
+const AT_ONCE: [usize; 5] = [1, 2, 4, 8, 16];
 const PROMPT: usize = 32;
 /// Tokens that are measured.
 const STEPS: usize = 16;
 const POSITIONS: usize = PROMPT + STEPS + 1;
 const BLOCKS: usize = POSITIONS.div_ceil(KV_BLOCK);
-const ROUNDS: usize = 9;
+const ROUNDS: usize = 5;

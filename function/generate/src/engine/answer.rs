@@ -33,6 +33,11 @@ impl Answer {
         &self.ids
     }
 
+    /// How many there will be at most.
+    pub(super) fn longest(&self) -> usize {
+        self.ids.len().saturating_add(self.job.stop.max_tokens() as usize)
+    }
+
     /// It left the queue.
     pub(super) fn begin(&mut self) {
         self.begun = Instant::now();

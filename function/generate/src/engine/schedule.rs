@@ -39,6 +39,8 @@ struct Sequence<T> {
     of: T,
     /// Tokens that are known.
     length: usize,
+    /// Tokens that it has at most when it ends.
+    longest: usize,
     /// Tokens that are in the cache.
     computed: usize,
     blocks: Vec<u32>,
@@ -79,17 +81,17 @@ impl<T> Schedule<T> {
     }
 
     /// Whether a sequence of so many tokens may begin now: nobody who began waits for room, and
-    /// afterwards each that holds blocks can take one more before anybody must give way.
+    /// afterwards each that may need one can take one more block before anybody must give way.
     pub(super) fn has_room(&self, length: usize) -> bool {
         self.len() < self.max_sequences && self.holders == self.len() && self.fits(length)
     }
 
-    /// A sequence of `length` tokens begins: there must be room.
-    pub(super) fn begin(&mut self, of: T, length: usize) {
+    /// A sequence of `length` tokens begins, which will have `longest` at most: there must be room.
+    pub(super) fn begin(&mut self, of: T, length: usize, longest: usize) {
         assert!(length > 0 && self.has_room(length), "who begins has room");
         let mut blocks = Vec::new();
         assert!(self.blocks.extend(&mut blocks, length), "a cache holds the longest sequence");
-        self.sequences.push(Sequence { of, length, computed: 0, blocks });
+        self.sequences.push(Sequence { of, length, longest, computed: 0, blocks });
         self.holders += 1;
     }
 
@@ -184,10 +186,13 @@ impl<T> Schedule<T> {
         }
     }
 
-    /// Whether there are blocks for `length` tokens and one more for each that holds some. Alone, a
-    /// sequence always fits.
+    /// Whether there are blocks for `length` tokens, and one more for each that has blocks and may
+    /// need more. Alone, a sequence always fits.
     fn fits(&self, length: usize) -> bool {
-        self.holders == 0 || self.blocks.holding(length) + self.holders <= self.blocks.free()
+        let may_grow =
+            |holder: &&Sequence<T>| self.blocks.holding(holder.longest) > holder.blocks.len();
+        let growing = self.sequences[..self.holders].iter().filter(may_grow).count();
+        self.holders == 0 || self.blocks.holding(length) + growing <= self.blocks.free()
     }
 }
 

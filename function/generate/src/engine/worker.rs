@@ -151,8 +151,8 @@ impl<M: Passes> Running<'_, M> {
     fn let_in(&mut self) {
         while let Some(mut answer) = self.shared.first_if(|length| self.schedule.has_room(length)) {
             answer.begin();
-            let length = answer.ids().len();
-            self.schedule.begin(answer, length);
+            let (length, longest) = (answer.ids().len(), answer.longest());
+            self.schedule.begin(answer, length, longest);
         }
     }
 

@@ -66,8 +66,8 @@ fn live(mut wishes: Vec<Wish>, max_rows: usize, max_sequences: usize) -> Schedul
         schedule.remove(|life| life.leaves(step));
         while waiting.front().is_some_and(|wish: &Wish| schedule.has_room(wish.prompt)) {
             let wish: Wish = waiting.pop_front().unwrap();
-            let length = wish.prompt;
-            schedule.begin(Life { wish, answered: 0, begun: step }, length);
+            let (length, longest) = (wish.prompt, wish.prompt + wish.answer);
+            schedule.begin(Life { wish, answered: 0, begun: step }, length, longest);
         }
         pass(&mut schedule, max_rows);
         step += 1;
@@ -132,11 +132,11 @@ proptest! {
     }
 }
 
-/// A schedule with sequences of these lengths, all of which have begun.
+/// A schedule with sequences of these lengths, all of which have begun and may fill the cache.
 fn begun(lengths: &[usize]) -> Schedule<usize> {
     let mut schedule = Schedule::new(Blocks::new(BLOCKS, BLOCK), 4);
     for (of, &length) in lengths.iter().enumerate() {
-        schedule.begin(of, length);
+        schedule.begin(of, length, BLOCKS * BLOCK);
     }
     schedule
 }
@@ -189,6 +189,9 @@ fn a_sequence_begins_where_the_others_can_grow_beside_it() {
     assert!(schedule.has_room(2 * BLOCK) && !schedule.has_room(2 * BLOCK + 1));
     let schedule = begun(&[BLOCK * 4, BLOCK * 4]);
     assert!(schedule.has_room(2 * BLOCK) && !schedule.has_room(3 * BLOCK));
+    let mut schedule = begun(&[]);
+    schedule.begin(0, BLOCK * 4 - 1, BLOCK * 4);
+    assert!(schedule.has_room(8 * BLOCK), "the one beside it has all that it may need");
     assert!(begun(&[]).has_room(BLOCKS * BLOCK), "alone it may have all of them");
     assert!(!begun(&[1; 4]).has_room(1), "no more at once than were asked for");
 }
