@@ -116,8 +116,9 @@ impl Ready {
             Err(failure) => Err(failure),
         });
         ended?;
-        let vectors = answer.recv().expect("a worker that ran told of the job")?.vectors;
-        write(tokens.into_iter().zip(vectors))
+        let answer = answer.recv().expect("a worker that ran told of the job");
+        let embeddings = answer.map_err(Failure::Embedder)?;
+        write(tokens.into_iter().zip(embeddings.vectors))
     }
 }
 

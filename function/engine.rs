@@ -110,9 +110,9 @@ impl<M: Passes> Passes for Watched<M> {
     }
 
     fn draw(&mut self, draws: &[Option<Draw>]) -> Result<Vec<Option<u32>>, ModelError> {
-        let drawn = self.decoder.draw(draws);
+        let tokens = self.decoder.draw(draws);
         self.computing.end();
-        drawn
+        tokens
     }
 
     fn forward_all(&mut self, rows: Rows<'_>) -> Result<Vec<f32>, ModelError> {

@@ -49,7 +49,7 @@ fn wishes(count: usize) -> Vec<Wish> {
     let ids = tokenizer().encode(TEXT, true).unwrap();
     let wish = |client: usize| {
         let first = client * 5 % (ids.len() / 2);
-        let prompt_ids = ids[first..][..1 + client * 7 % (ids.len() / 2)].to_vec();
+        let prompt_ids = ids[first..][..=client * 7 % (ids.len() / 2)].to_vec();
         let max_tokens = u32::try_from(1 + client * 11 % 90).unwrap();
         Wish { prompt_ids, max_tokens, patience: usize::MAX }
     };

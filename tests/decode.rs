@@ -30,7 +30,7 @@ fn open() -> Cuda {
 
 /// `(rows, columns)`
 fn table(device: &Cuda, values: &[f32], columns: usize) -> cuda::Tensor {
-    let bytes = Bytes::from_iter(values.iter().flat_map(|x| x.to_le_bytes()));
+    let bytes = values.iter().flat_map(|x| x.to_le_bytes()).collect::<Bytes>();
     let shape = vec![values.len() / columns, columns];
     device.upload(&Tensor::from_bytes(bytes, DType::F32, shape).unwrap()).unwrap()
 }
@@ -62,7 +62,7 @@ fn a_device_draws_the_tokens_of_the_host() {
     const ROWS: u32 = 24;
     let (_one, stand_in) = stand_in(Schedule::Lazy);
     let device = open();
-    let (mut draws, mut others) = (0, 0);
+    let (mut count, mut others) = (0, 0);
     for (seed, options) in (0..).zip(options()) {
         let values: Vec<_> =
             (0..u64::from(ROWS)).map(|row| logits(VOCABULARY, 100 * seed + row)).collect();
@@ -76,15 +76,15 @@ fn a_device_draws_the_tokens_of_the_host() {
         let mut samplers: Vec<_> = (0..u64::from(ROWS)).map(sampler).collect();
         for _ in 0..6 {
             let offers: Vec<_> = samplers.iter_mut().map(Sampler::draw).collect();
-            let drawn = device.draw(&x, &offers).unwrap();
-            for ((sampler, values), drawn) in samplers.iter_mut().zip(&values).zip(drawn) {
-                draws += 1;
-                others += i32::from(drawn != Some(sampler.sample(values).unwrap()));
+            let tokens = device.draw(&x, &offers).unwrap();
+            for ((sampler, values), token) in samplers.iter_mut().zip(&values).zip(tokens) {
+                count += 1;
+                others += i32::from(token != Some(sampler.sample(values).unwrap()));
             }
         }
     }
     assert_eq!(stand_in.take_reports(), [""; 0]);
-    assert!(others * 1000 <= draws, "{others} of {draws} are other tokens");
+    assert!(others * 1000 <= count, "{others} of {count} are other tokens");
 }
 
 /// Vocabularies at whose sizes the kernel goes other ways: fewer tokens than threads, one more, more likely ones than

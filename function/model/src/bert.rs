@@ -15,6 +15,7 @@ use firstlight_device::{self as device, Device, Error, Mask};
 use crate::{EncoderSpec, Names};
 
 /// The weights of what stands before the layers; the fields are named as in the checkpoint.
+#[expect(clippy::struct_field_names, reason = "the names of the checkpoint")]
 pub(crate) struct Embeddings<T> {
     word_embeddings: T,       // (vocab_size, hidden_size)
     position_embeddings: T,   // (max_position_embeddings, hidden_size)
@@ -24,6 +25,7 @@ pub(crate) struct Embeddings<T> {
 
 /// The weights of one layer; the fields are named as in the checkpoint, those of the attention with
 /// `attention` before them.
+#[expect(clippy::struct_field_names, reason = "the names of the checkpoint")]
 pub(crate) struct Layer<T> {
     query: Linear<T>,
     key: Linear<T>,

@@ -8,7 +8,6 @@ use crate::{
 
 /// A model that can be run.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "there is one of it in a process")]
 pub enum Kind {
     /// It makes text.
     Decoder(Spec),

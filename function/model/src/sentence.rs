@@ -127,7 +127,9 @@ impl Pooling {
                 for row in others {
                     pooled.iter_mut().zip(row).for_each(|(sum, x)| *sum += x);
                 }
-                pooled.iter_mut().for_each(|sum| *sum /= count);
+                for sum in &mut pooled {
+                    *sum /= count;
+                }
             }
             Self::Max => {
                 for row in others {
@@ -183,7 +185,9 @@ impl Modules {
 /// A vector of zeros stays one.
 fn normalize(x: &mut [f32]) {
     let length = x.iter().map(|x| x * x).sum::<f32>().sqrt().max(SHORTEST);
-    x.iter_mut().for_each(|x| *x /= length);
+    for x in x {
+        *x /= length;
+    }
 }
 
 /// Every field that says how to pool, and what it means.

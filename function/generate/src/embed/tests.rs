@@ -203,7 +203,7 @@ fn what_was_taken_is_finished_before_the_end_as_far_as_there_is_time() {
     let (go, words) = channel();
     let running = Running::new(Model { words: Some(words), ..Model::default() }, 10);
     let (answer, _) = running.submit(&texts(30, 1)).unwrap();
-    running.embedder.stop(Duration::from_secs(60));
+    running.embedder.stop(Duration::from_mins(1));
     assert!(matches!(running.submit(&texts(1, 1)), Err(Refusal::Stopping)));
     drop(go);
     assert_eq!(answer.recv().unwrap().unwrap().vectors.len(), 30);

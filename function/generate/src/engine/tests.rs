@@ -96,13 +96,13 @@ impl Passes for Model {
         draws: &[Option<Draw>],
     ) -> Result<Vec<Option<u32>>, firstlight_model::Error> {
         let rows = self.logits.chunks_exact(VOCABULARY).zip(draws);
-        let drawn = rows.enumerate().map(|(row, (logits, draw))| {
+        let tokens = rows.enumerate().map(|(row, (logits, draw))| {
             let draw = draw.filter(|draw| draw.temperature == 0.0 && row % 2 == 0)?;
             assert!(draw.uniform == 0.0, "nothing is drawn for a greedy choice");
-            let best = logits.iter().copied().fold(f32::MIN, f32::max);
-            logits.iter().position(|&logit| logit == best).and_then(|id| u32::try_from(id).ok())
+            // The first of equals.
+            (0..).zip(logits).min_by(|(_, a), (_, b)| b.total_cmp(a)).map(|(id, _)| id)
         });
-        Ok(drawn.collect())
+        Ok(tokens.collect())
     }
 
     fn forward_all(&mut self, rows: Rows<'_>) -> Result<Vec<f32>, firstlight_model::Error> {

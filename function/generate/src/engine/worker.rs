@@ -207,13 +207,13 @@ impl<M: Passes> Running<'_, M> {
         }
         let draw = |&sequence: &usize| self.schedule.get_mut(sequence).draw();
         let draws: Vec<_> = sequences.iter().map(draw).collect();
-        let drawn = self.model.draw(&draws).map_err(failed)?;
-        let are_drawn = drawn.iter().all(Option::is_some);
+        let tokens = self.model.draw(&draws).map_err(failed)?;
+        let are_drawn = tokens.iter().all(Option::is_some);
         let mut logits =
             if are_drawn { Vec::new() } else { self.model.logits().map_err(failed)? };
         let mut rows = logits.chunks_exact_mut(self.shared.limits.vocabulary_size);
-        for (&sequence, drawn) in sequences.iter().zip(drawn) {
-            match (rows.next(), drawn) {
+        for (&sequence, token) in sequences.iter().zip(tokens) {
+            match (rows.next(), token) {
                 (_, Some(token)) => self.choose(sequence, |answer| answer.accept(token)),
                 (logits, None) => {
                     let logits = logits.expect("where a row was not drawn, all were read");
