@@ -268,13 +268,14 @@ impl<M: Passes> Running<'_, M> {
         }
     }
 
-    /// Everybody is told why there will be no more.
+    /// Everybody is told why there will be no more, once nothing is held for them.
     fn fail(&mut self, error: &Arc<Error>) {
+        let running = self.schedule.remove(|_| true);
+        drop(self.publish());
         self.shared.fail(error);
-        for mut answer in self.schedule.remove(|_| true) {
+        for mut answer in running {
             answer.fail(error);
         }
-        drop(self.publish());
     }
 }
 
