@@ -39,7 +39,39 @@ impl Objects {
     /// If S3 would not take `bucket` as a name, since no request could ask for it.
     pub fn insert(&self, bucket: &str, key: &str, data: impl Into<Bytes>) {
         let object = Object::in_memory(data.into());
-        self.with_bucket(bucket, |bucket| bucket.memory.insert(key.to_owned(), object));
+        drop(self.with_bucket(bucket, |bucket| bucket.memory.insert(key.to_owned(), object)));
+    }
+
+    /// Puts an object as a client does, and says its `ETag`; nothing, where it may only be a new one
+    /// and there is one.
+    pub(crate) fn put(
+        &self,
+        bucket: &str,
+        key: &str,
+        data: Bytes,
+        is_only_new: bool,
+    ) -> Option<String> {
+        let object = Object::in_memory(data);
+        let etag = object.etag.clone();
+        self.with_bucket(bucket, |bucket| {
+            if is_only_new && bucket.find(key).is_some() {
+                return None;
+            }
+            bucket.memory.insert(key.to_owned(), object);
+            Some(etag)
+        })
+    }
+
+    /// The bytes of an object, where there is one.
+    #[must_use]
+    pub fn get(&self, bucket: &str, key: &str) -> Option<Bytes> {
+        self.find(bucket, key).ok().map(|object| object.data)
+    }
+
+    /// The `ETag` of an object, without quotes, where there is one.
+    #[must_use]
+    pub fn etag(&self, bucket: &str, key: &str) -> Option<String> {
+        self.find(bucket, key).ok().map(|object| object.etag)
     }
 
     /// Serves the files under `path` as `prefix` + their path in it. Files are mapped when first
@@ -59,7 +91,7 @@ impl Objects {
 
     /// Takes an object out of memory; a file of that key in a served folder shows again.
     pub fn remove(&self, bucket: &str, key: &str) {
-        self.with_bucket(bucket, |bucket| bucket.memory.remove(key));
+        drop(self.with_bucket(bucket, |bucket| bucket.memory.remove(key)));
     }
 
     pub(crate) fn find(&self, bucket: &str, key: &str) -> Result<Object, Missing> {
@@ -75,9 +107,9 @@ impl Objects {
         self.read().keys().cloned().collect()
     }
 
-    fn with_bucket<T>(&self, name: &str, change: impl FnOnce(&mut Bucket) -> T) {
+    fn with_bucket<T>(&self, name: &str, change: impl FnOnce(&mut Bucket) -> T) -> T {
         assert!(s3s::path::check_bucket_name(name), "`{name}` is no S3 bucket name");
-        change(self.write().entry(name.to_owned()).or_default());
+        change(self.write().entry(name.to_owned()).or_default())
     }
 
     fn read(&self) -> RwLockReadGuard<'_, BTreeMap<String, Bucket>> {

@@ -1,5 +1,5 @@
-//! The reading half of S3 over [`Objects`]: `GetObject`, `HeadObject`, `ListObjectsV2` and the few
-//! calls about buckets that clients make on their own. Requests come checked and parsed from s3s.
+//! As much of S3 as is needed, over [`Objects`]: `GetObject`, `HeadObject`, `ListObjectsV2`, `PutObject`
+//! of objects that fit into memory, and the few calls about buckets that clients make on their own. Requests come checked and parsed from s3s.
 
 use std::{
     ops::Range,
@@ -7,6 +7,8 @@ use std::{
 };
 
 use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::StreamExt as _;
 use s3s::{
     Body, S3, S3Error, S3Request, S3Response, S3Result,
     access::{S3Access, S3AccessContext},
@@ -15,7 +17,8 @@ use s3s::{
         Bucket, BucketLocationConstraint, ETag, ETagCondition, GetBucketLocationInput,
         GetBucketLocationOutput, GetObjectInput, GetObjectOutput, HeadBucketInput,
         HeadBucketOutput, HeadObjectInput, HeadObjectOutput, ListBucketsInput, ListBucketsOutput,
-        ListObjectsV2Input, ListObjectsV2Output, StreamingBlob, Timestamp,
+        ListObjectsV2Input, ListObjectsV2Output, PutObjectInput, PutObjectOutput, StreamingBlob,
+        Timestamp,
     },
     s3_error,
 };
@@ -72,6 +75,29 @@ impl S3 for Backend {
             last_modified: Some(object.modified.into()),
             ..Default::default()
         }))
+    }
+
+    async fn put_object(
+        &self,
+        request: S3Request<PutObjectInput>,
+    ) -> S3Result<S3Response<PutObjectOutput>> {
+        let PutObjectInput { bucket, key, body, if_none_match, .. } = request.input;
+        self.check_bucket(&bucket)?;
+        let is_only_new = match if_none_match {
+            None => false,
+            Some(condition) if condition.is_any() => true,
+            Some(_) => return Err(s3_error!(NotImplemented, "`If-None-Match` takes `*` alone")),
+        };
+        let data = match body {
+            Some(body) => collected(body).await?,
+            None => Bytes::new(),
+        };
+        let etag = self.objects.put(&bucket, &key, data, is_only_new).ok_or_else(|| {
+            let message = "At least one of the pre-conditions you specified did not hold";
+            S3Error::with_message(s3s::S3ErrorCode::PreconditionFailed, message)
+        })?;
+        let e_tag = Some(ETag::Strong(etag));
+        Ok(S3Response::new(PutObjectOutput { e_tag, ..Default::default() }))
     }
 
     async fn list_objects_v2(
@@ -237,6 +263,22 @@ fn as_index(range: Range<u64>) -> Range<usize> {
 fn length(bytes: usize) -> i64 {
     i64::try_from(bytes).expect("a slice is shorter than 2^63")
 }
+
+/// The whole body of a request; a client that goes away in the middle of it wrote nothing.
+async fn collected(mut body: StreamingBlob) -> S3Result<Bytes> {
+    let mut data = Vec::new();
+    while let Some(piece) = body.next().await {
+        let piece = piece.map_err(|_| s3_error!(IncompleteBody))?;
+        if data.len() + piece.len() > LIMIT_PUT_BYTES {
+            return Err(s3_error!(EntityTooLarge, "Your proposed upload is too large"));
+        }
+        data.extend_from_slice(&piece);
+    }
+    Ok(data.into())
+}
+
+/// What is put here are results of tests.
+const LIMIT_PUT_BYTES: usize = 64 << 20;
 
 /// What S3 gives to objects that were put without a type.
 const CONTENT_TYPE: &str = "binary/octet-stream";

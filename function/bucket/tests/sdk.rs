@@ -35,6 +35,24 @@ async fn reads_ranges_and_versions() {
 }
 
 #[tokio::test]
+async fn a_new_object_is_put_once() {
+    let server = start(bucket());
+    let client = client(&server);
+    let put = |key: &str, text: &'static str| {
+        let body = aws_sdk_s3::primitives::ByteStream::from_static(text.as_bytes());
+        client.put_object().bucket("models").key(key).body(body)
+    };
+    put("new/a", "first").if_none_match("*").send().await.unwrap();
+    let again = put("new/a", "second").if_none_match("*").send().await.unwrap_err();
+    assert_eq!(again.raw_response().unwrap().status().as_u16(), 412);
+    assert_eq!(read(get(&client, "new/a")).await.unwrap(), "first");
+    put("new/a", "third").send().await.unwrap();
+    assert_eq!(server.objects().get("models", "new/a").unwrap(), "third");
+    let nowhere = put("a", "").bucket("no-such-bucket").send().await.unwrap_err();
+    assert_eq!(nowhere.code(), Some("NoSuchBucket"));
+}
+
+#[tokio::test]
 async fn what_is_not_there_is_named() {
     let server = start(bucket());
     let client = client(&server);
