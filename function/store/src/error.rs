@@ -175,6 +175,19 @@ pub enum Error {
         /// What is wrong with its certificate.
         reason: String,
     },
+    /// The server does not take an object.
+    #[error(
+        "writing `{object}` was refused: {status} {code}\nhint: the role needs s3:PutObject on it, and s3:GetObject to \
+         see whether it is there"
+    )]
+    NotWritten {
+        /// The object's full name.
+        object: String,
+        /// The HTTP status.
+        status: u16,
+        /// The server's own code.
+        code: String,
+    },
     /// Any other answer.
     #[error("`{object}`: the server answered {status} {code}")]
     Status {

@@ -10,6 +10,7 @@
 //! - [`object`]: one version of one object
 //! - [`source`]: the trait [`Store`] and what an attempt yields
 //! - [`s3`], [`http`], [`hf`], [`folder`]: the four stores
+//! - [`buckets`]: small objects of all buckets, whole, read and written: what a function is told of
 //! - `client`: HTTP/1.1 and TLS for the first three, bodies straight into memory; `connector`: aws-sdk-s3's way to it
 //! - [`settings`]: endpoints, tokens and limits, resolved once by the caller
 //! - [`reader`]: attempts to answers; with [`sink`] (the caller's memory), `opening` (an object's
@@ -18,6 +19,7 @@
 
 #![deny(unsafe_code)] // but for one line: mapping a file
 
+pub mod buckets;
 pub mod folder;
 pub mod hf;
 pub mod http;
@@ -40,6 +42,7 @@ mod pauses;
 mod race;
 mod throttle;
 
+pub use buckets::Buckets;
 pub use error::Error;
 pub use location::Location;
 pub use object::{Object, Version};

@@ -4,6 +4,7 @@
 //! it does not retry a body that broke, reports a stall after six seconds only, and a checksum of the whole object cannot
 //! be checked against a range. [`Reader`](crate::Reader) does what is needed.
 
+use std::error::Error as StdError;
 use std::ops::Range;
 
 use async_trait::async_trait;
@@ -46,19 +47,7 @@ pub struct S3 {
 impl S3 {
     /// A client with the default chain's credentials, which are looked for at the first request.
     pub async fn connect(bucket: &str, prefix: &str, settings: &Settings) -> Result<Self, Error> {
-        let http = HttpClient::new(&BUNDLES);
-        let shared = shared_config(settings, Connector::new(http.clone())).await;
-        let endpoint = settings.s3_endpoint.as_deref().or(shared.endpoint_url());
-        let mut config = aws_sdk_s3::config::Builder::from(&shared);
-        if let Some(endpoint) = endpoint {
-            check_endpoint(endpoint)?;
-            config = config.endpoint_url(endpoint).force_path_style(true);
-        }
-        if !endpoint.is_some_and(|endpoint| endpoint.starts_with("http://")) {
-            http.prepare_tls();
-        }
-        let region = shared.region().map_or(REGION.into(), ToString::to_string);
-        let client = Client::from_conf(config.build());
+        let (client, region) = client(settings).await?;
         Ok(Self { client, bucket: bucket.into(), prefix: prefix.into(), region })
     }
 
@@ -103,35 +92,18 @@ impl S3 {
         error: &SdkError<GetObjectError, HttpResponse>,
     ) -> Error {
         let object = self.locate(key);
-        let Some(response) = error.raw_response() else {
-            return no_answer(object, error);
-        };
-        let status = response.status().as_u16();
-        let code = error.code().unwrap_or_default();
-        let header = |name| response.headers().get(name).map(str::to_owned);
-        match (status, code) {
-            (404, "NoSuchBucket") => Error::NoBucket { object },
-            (404, _) => Error::NotFound { object, hint: None },
-            (412, _) => Error::Changed {
+        let status = error.raw_response().map(|response| response.status().as_u16());
+        match status {
+            Some(412) => Error::Changed {
                 object,
                 planned: version.map_or(String::new(), ToString::to_string),
                 found: "another version".into(),
             },
-            (416, _) if range.start == 0 => Error::Empty { object },
-            (416, _) => Error::Range { object, range: range.clone(), status, found: None },
-            (301 | 307, _) | (400, "AuthorizationHeaderMalformed") => Error::Region {
-                object,
-                asked: self.region.clone(),
-                found: header("x-amz-bucket-region").or_else(|| region_in(response)),
-            },
-            (401 | 403, _) | (_, "ExpiredToken" | "TokenRefreshRequired" | "InvalidToken") => {
-                let hint = denied_hint(code);
-                Error::Denied { object, status, code: code.into(), hint }
+            Some(416) if range.start == 0 => Error::Empty { object },
+            Some(status @ 416) => {
+                Error::Range { object, range: range.clone(), status, found: None }
             }
-            _ => {
-                let message = error.message().unwrap_or_default();
-                Error::Status { object, status, code: format!("{code} {message}") }
-            }
+            _ => failure(object, &self.region, error),
         }
     }
 }
@@ -169,6 +141,23 @@ struct Answer {
     body: client::Body,
 }
 
+/// The SDK's client, and the region that it signs for.
+pub(crate) async fn client(settings: &Settings) -> Result<(Client, String), Error> {
+    let http = HttpClient::new(&BUNDLES);
+    let shared = shared_config(settings, Connector::new(http.clone())).await;
+    let endpoint = settings.s3_endpoint.as_deref().or(shared.endpoint_url());
+    let mut config = aws_sdk_s3::config::Builder::from(&shared);
+    if let Some(endpoint) = endpoint {
+        check_endpoint(endpoint)?;
+        config = config.endpoint_url(endpoint).force_path_style(true);
+    }
+    if !endpoint.is_some_and(|endpoint| endpoint.starts_with("http://")) {
+        http.prepare_tls();
+    }
+    let region = shared.region().map_or(REGION.into(), ToString::to_string);
+    Ok((Client::from_conf(config.build()), region))
+}
+
 async fn shared_config(settings: &Settings, connector: Connector) -> aws_config::SdkConfig {
     let region = RegionProviderChain::first_try(
         aws_config::environment::EnvironmentVariableRegionProvider::new(),
@@ -203,8 +192,39 @@ fn check_endpoint(endpoint: &str) -> Result<(), Error> {
     }
 }
 
+/// Why a request for `object` failed, signed for `region`.
+pub(crate) fn failure<E: ProvideErrorMetadata + StdError + 'static>(
+    object: String,
+    region: &str,
+    error: &SdkError<E, HttpResponse>,
+) -> Error {
+    let Some(response) = error.raw_response() else {
+        return no_answer(object, error);
+    };
+    let status = response.status().as_u16();
+    let code = error.code().unwrap_or_default();
+    let header = |name| response.headers().get(name).map(str::to_owned);
+    match (status, code) {
+        (404, "NoSuchBucket") => Error::NoBucket { object },
+        (404, _) => Error::NotFound { object, hint: None },
+        (301 | 307, _) | (400, "AuthorizationHeaderMalformed") => Error::Region {
+            object,
+            asked: region.to_owned(),
+            found: header("x-amz-bucket-region").or_else(|| region_in(response)),
+        },
+        (401 | 403, _) | (_, "ExpiredToken" | "TokenRefreshRequired" | "InvalidToken") => {
+            let hint = denied_hint(code);
+            Error::Denied { object, status, code: code.into(), hint }
+        }
+        _ => {
+            let message = error.message().unwrap_or_default();
+            Error::Status { object, status, code: format!("{code} {message}") }
+        }
+    }
+}
+
 /// No answer came: there were no credentials to ask with, or no connection to ask over.
-fn no_answer(object: String, error: &SdkError<GetObjectError, HttpResponse>) -> Error {
+fn no_answer<E: StdError + 'static>(object: String, error: &SdkError<E, HttpResponse>) -> Error {
     match error {
         SdkError::DispatchFailure(failure) if failure.is_io() || failure.is_timeout() => {
             unanswered(object, error)
