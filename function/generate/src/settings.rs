@@ -6,6 +6,7 @@
 //! the other recommendations do as well.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::{GenerationConfig, Result, Sampling, SamplingOptions, StopRules};
 
@@ -85,7 +86,10 @@ fn temperature(flags: &Flags, config: &GenerationConfig) -> f32 {
 /// A seed from the operating system, by way of the keys of a hash map: it need not be secret, only
 /// different.
 fn random_seed() -> u64 {
-    RandomState::new().build_hasher().finish()
+    let mut hasher = RandomState::new().build_hasher();
+    // Processes that were restored from one snapshot have the same keys, but not the same time.
+    hasher.write_u128(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos());
+    hasher.finish()
 }
 
 /// What transformers samples with where the file says `do_sample` and no more.

@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// One request's place in a trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +63,10 @@ fn digits(text: &str, count: usize) -> Option<u128> {
 /// From the operating system, by way of the keys of a hash map: it need not be secret, only
 /// different.
 fn random_64() -> u64 {
-    RandomState::new().build_hasher().finish().max(1)
+    let mut hasher = RandomState::new().build_hasher();
+    // Processes that were restored from one snapshot have the same keys, but not the same time.
+    hasher.write_u128(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos());
+    hasher.finish().max(1)
 }
 
 /// The same, longer.
