@@ -39,6 +39,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("hyper*", &["bucket", "serve"]),
     ("axum*", &["serve"]),
     ("prometheus*", &["serve"]),
+    ("lambda_runtime*", &["serve"]),
     ("s3s*", &["bucket"]),
     ("rustls", &["bucket", "store"]),
     // The format of the weights; whoever gets tensors gets them checked.
@@ -54,7 +55,7 @@ const HOMES: &[(&str, &[&str])] = &[
     // Async ends where planning, memory and arithmetic begin.
     ("tokio*", &["bucket", "firstlight", "load", "serve", "store"]),
     ("futures*", &["bucket", "store"]),
-    ("async-trait", &["bucket", "store"]),
+    ("async-trait", &["bucket", "firstlight", "serve", "store"]),
     // The operating system: memory of the weights, clocks of the timeline, reads past the page cache; always by
     // rustix's safe calls.
     ("libc", &[]),

@@ -23,7 +23,7 @@ pub(crate) async fn ready(extract::State(server): extract::State<Server>) -> Res
 }
 
 impl Server {
-    fn is_alive(&self) -> bool {
+    pub(crate) fn is_alive(&self) -> bool {
         let has_failed = self.model().served_now().is_some_and(|served| served.failure().is_some());
         self.model().state() != State::Failed && !has_failed
     }

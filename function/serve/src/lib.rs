@@ -21,6 +21,7 @@
 //! - [`Model`] (`model`): how far the load is; [`Speech`] (`speech`): what makes tokens of texts
 //! - `choices`: the jobs of a request; `form`: what answers look like; `sse`: streamed; `timing`:
 //!   what a cold start took
+//! - [`lambda`]: the same as a Lambda function, whose events become requests
 //! - [`Refusal`] (`refusal`): why there is no answer
 
 #![forbid(unsafe_code)]
@@ -39,6 +40,7 @@ mod health;
 mod journal;
 mod json;
 mod keys;
+pub mod lambda;
 mod listener;
 mod metrics;
 mod model;
