@@ -72,6 +72,12 @@ pub(crate) enum Failure {
          there is a GPU"
     )]
     KvCacheOnCpu { dtype: firstlight_device::DType },
+    #[error(transparent)]
+    Lambda(#[from] firstlight_serve::lambda::Error),
+    #[error(
+        "AWS_LAMBDA_RUNTIME_API is set, but {variable} is not\nhint: Lambda sets both; whoever stands in for it must too"
+    )]
+    NoFunction { variable: &'static str },
     #[error("the thread that opens the GPU could not be started, or it ended early")]
     NoCudaThread,
     #[error("a part of the start ended early: {0}")]

@@ -5,7 +5,7 @@
 //! - [`args`]: the command line and the environment, typed; [`size`]: how much memory, as people write it
 //! - [`processor`]: what computes, chosen once
 //! - [`start`]: everything that a cold start does at once: store, heads, small files, tokenizer, plan, load
-//! - [`run`], [`serve`], [`embed`], [`inspect`], [`demo`]: the commands
+//! - [`run`], [`serve`], [`embed`], [`inspect`], [`demo`]: the commands; [`lambda`]: `serve` as a function
 //! - [`prompt`], [`progress`], [`report`], [`log`]: what comes in from and goes out to whoever called
 //! - [`engine`]: what answers many at once may use of this machine, and the model that it drives
 //! - [`memory`]: what a model needs, and what this process may use
@@ -20,6 +20,7 @@ mod embed;
 mod engine;
 mod failure;
 mod inspect;
+mod lambda;
 mod log;
 mod memory;
 mod processor;
@@ -41,7 +42,7 @@ use crate::failure::Failure;
 
 fn main() -> ExitCode {
     let clock = Timeline::monotonic_ns();
-    let cli = Cli::parse();
+    let cli = Cli::parse().or_function();
     log::start(&cli.log, cli.command.as_ref().map_or(LogLevel::Warn, Command::log_level));
     match dispatch(cli.command, clock) {
         Ok(()) => ExitCode::SUCCESS,
@@ -62,7 +63,10 @@ fn dispatch(command: Option<Command>, main_ns: u64) -> Result<(), Failure> {
         Some(Command::Serve(args)) => {
             let timeline = Timeline::start(Some(args.report.t0_ns.unwrap_or(main_ns)));
             timeline.mark(Mark::Main);
-            serve::serve(args, &timeline)
+            match args.function.runtime_api {
+                Some(_) => lambda::function(args, &timeline),
+                None => serve::serve(args, &timeline),
+            }
         }
         Some(Command::Embed(args)) => embed::embed(&args, &Timeline::start(Some(main_ns))),
         Some(Command::Inspect(args)) => inspect::inspect(&args, &Timeline::start(Some(main_ns))),

@@ -3,8 +3,17 @@
 
 use std::fmt;
 use std::fs;
+use std::sync::OnceLock;
 
 use crate::failure::Failure;
+
+/// What the platform gives to this process, where it says so.
+static LIMIT_BYTES: OnceLock<u64> = OnceLock::new();
+
+/// The platform gives so much to this process. Said once, at the start.
+pub(crate) fn limit(bytes: u64) {
+    LIMIT_BYTES.get_or_init(|| bytes);
+}
 
 /// What is held at once while a model answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,12 +53,17 @@ impl fmt::Display for Needs {
     }
 }
 
-/// Bytes that can still be used: what the machine has to give and what the control group allows, whichever is less.
-/// Nothing where neither can be known.
+/// Bytes that can still be used: what the machine has to give, what the control group and what the platform allows,
+/// whichever is least. Nothing where none can be known.
 pub(crate) fn available_bytes() -> Option<u64> {
     let machine = fs::read_to_string("/proc/meminfo").ok();
     let machine = machine.and_then(|text| kib(&text, "MemAvailable:"));
-    [machine, control_group()].into_iter().flatten().min()
+    [machine, control_group(), platform()].into_iter().flatten().min()
+}
+
+fn platform() -> Option<u64> {
+    let resident = kib(&fs::read_to_string("/proc/self/status").ok()?, "VmRSS:")?;
+    Some(LIMIT_BYTES.get()?.saturating_sub(resident))
 }
 
 /// The most memory that this process has had resident at once, so far.

@@ -20,7 +20,7 @@ use firstlight_generate::{ChatTemplate, Engine};
 use firstlight_model::{Draw, Error as ModelError, Passes, Rows};
 use firstlight_serve::{Keys, Limits, Listener, Model, Ready, Server, Settings, Speech, State};
 use firstlight_timeline::Timeline;
-use tokio::runtime::Handle;
+use tokio::runtime::{Handle, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::sleep;
 
@@ -37,29 +37,57 @@ const LAST_PASS: Duration = Duration::from_secs(2);
 pub(crate) fn serve(args: ServeArgs, timeline: &Timeline) -> Result<(), Failure> {
     report::check(&args.report.timeline)?;
     let listener = listen(&args.http)?;
-    if let Some(link) = args.report.link {
-        timeline.set_link(link.bytes_per_s());
-    }
-    let threads = args.machine.threads();
-    let opening = Opening::begin(&args.machine, threads, &args.store, timeline);
-    let model = Model::new(names(&args), timeline.clone());
-    let server = Server::new(model.clone(), settings(&args.http)?);
-    let runtime = start::runtime(threads)?;
     let args = Arc::new(args);
-    let load = Load {
-        args: Arc::clone(&args),
-        timeline: timeline.clone(),
-        model: model.clone(),
-        io: runtime.handle().clone(),
-    };
-    let ended = load.spawn(opening)?;
-    let result = runtime.block_on(until_stopped(&server, listener, &args.http));
-    let ended = end_of(&ended, model.state());
-    runtime.shutdown_background();
+    let begun = Begun::begin(&args, timeline)?;
+    let result = begun.runtime.block_on(until_stopped(&begun.server, listener, &args.http));
+    let ended = begun.end();
     let written = report::write(&timeline.report(), &args.report.timeline);
     result?;
     ended?;
     written
+}
+
+/// A server whose model is being loaded.
+pub(crate) struct Begun {
+    pub(crate) server: Server,
+    pub(crate) runtime: Runtime,
+    model: Model,
+    /// How the thread that computes ended.
+    ended: Receiver<Result<(), Failure>>,
+}
+
+impl Begun {
+    /// Begins the load.
+    pub(crate) fn begin(args: &Arc<ServeArgs>, timeline: &Timeline) -> Result<Self, Failure> {
+        if let Some(link) = args.report.link {
+            timeline.set_link(link.bytes_per_s());
+        }
+        let threads = args.machine.threads();
+        let opening = Opening::begin(&args.machine, threads, &args.store, timeline);
+        let model = Model::new(names(args), timeline.clone());
+        let server = Server::new(model.clone(), settings(&args.http)?);
+        let runtime = start::runtime(threads)?;
+        let load = Load {
+            args: Arc::clone(args),
+            timeline: timeline.clone(),
+            model: model.clone(),
+            io: runtime.handle().clone(),
+        };
+        let ended = load.spawn(opening)?;
+        Ok(Self { server, runtime, model, ended })
+    }
+
+    /// There will be no answer, for a reason that the load does not know.
+    pub(crate) fn fail(&self, failure: &Failure) {
+        self.model.has_failed(failure.to_string());
+    }
+
+    /// Ends everything, and says how that which computes ended.
+    pub(crate) fn end(self) -> Result<(), Failure> {
+        let ended = end_of(&self.ended, self.model.state());
+        self.runtime.shutdown_background();
+        ended
+    }
 }
 
 fn listen(args: &HttpArgs) -> Result<Listener, Failure> {

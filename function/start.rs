@@ -352,7 +352,8 @@ async fn texts(
     Ok(Texts { generation, tokenizer_config, chat_template })
 }
 
-fn settings(args: &StoreArgs) -> Settings {
+/// Where stores are, and how to ask them.
+pub(crate) fn settings(args: &StoreArgs) -> Settings {
     Settings {
         s3_endpoint: args.s3_endpoint.clone(),
         s3_anonymous: args.s3_anonymous,

@@ -14,6 +14,7 @@
 //! - [`seaweedfs`]: an S3 server that others wrote
 //! - [`engine`]: the parts of a start, put together by hand
 //! - [`gated`]: a load whose last range is held back
+//! - [`runtime_api`]: Lambda's, which gives events to a function
 //! - [`process`]: the real binary, with a clean environment and a time limit
 //! - [`serving`]: the same as a server, and requests to it
 //! - [`traced`]: the same as a debugger sees it, call by call
@@ -30,6 +31,7 @@ pub(crate) mod published;
 pub(crate) mod random_model;
 pub(crate) mod references;
 pub(crate) mod registry;
+pub(crate) mod runtime_api;
 pub(crate) mod seaweedfs;
 pub(crate) mod serving;
 pub(crate) mod small;

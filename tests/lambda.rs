@@ -1,0 +1,353 @@
+//! The function, as Lambda sees it: the real binary, the demo model, and a runtime API that gives it events.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod support;
+
+use std::fs;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use firstlight_bucket::{Bucket, Objects, Running, Turnstile};
+use serde_json::{Value, json};
+use support::process::{Firstlight, kill_group};
+use support::runtime_api::RuntimeApi;
+
+fn demo_model() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/demo-model")
+}
+
+/// The first prompt of the reference with its greedy continuation.
+fn reference() -> (String, String) {
+    let text = fs::read_to_string(demo_model().join("ref.json")).unwrap();
+    let json: Value = serde_json::from_str(&text).unwrap();
+    let text = |key: &str| json["references"][0][key].as_str().unwrap().to_owned();
+    (text("prompt"), text("greedy_text"))
+}
+
+fn greedy(prompt: &str) -> Value {
+    json!({"prompt": prompt, "temperature": 0, "max_tokens": 48})
+}
+
+/// A function that runs. Dropped, it is killed.
+struct Function {
+    child: Child,
+    api: RuntimeApi,
+}
+
+impl Function {
+    fn start(with: impl FnOnce(Firstlight) -> Firstlight) -> Self {
+        let api = RuntimeApi::start();
+        let environment = [
+            ("MODEL", demo_model().to_str().unwrap().to_owned()),
+            ("AWS_LAMBDA_RUNTIME_API", api.address()),
+            ("AWS_LAMBDA_FUNCTION_NAME", "f".to_owned()),
+            ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST".to_owned()),
+            ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "3008".to_owned()),
+        ];
+        let none: [&str; 0] = [];
+        let mut command = with(Firstlight::new(none).envs(environment)).into_command();
+        command.arg0("/var/task/bootstrap").process_group(0);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::inherit());
+        Self { child: command.spawn().unwrap(), api }
+    }
+
+    fn invoke(&self, payload: &Value) -> support::runtime_api::Answered {
+        self.api.invoke(payload)
+    }
+
+    fn ended(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + Duration::from_mins(1);
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "it does not end");
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Function {
+    fn drop(&mut self) {
+        kill_group(&self.child);
+        let _ = self.child.wait();
+        if !thread::panicking() {
+            assert_eq!(self.api.faults(), [""; 0]);
+        }
+    }
+}
+
+fn url_event(path: &str, body: &Value) -> Value {
+    json!({
+        "version": "2.0", "rawPath": path, "rawQueryString": "",
+        "headers": {"content-type": "application/json", "host": "x.lambda-url.y.on.aws"},
+        "requestContext": {"http": {"method": "POST", "path": path}, "domainName": "x.lambda-url.y.on.aws"},
+        "body": body.to_string(), "isBase64Encoded": false,
+    })
+}
+
+fn text(answer: &Value) -> &str {
+    answer["choices"][0]["text"].as_str().unwrap_or_else(|| panic!("{answer}"))
+}
+
+#[test]
+fn bodies_alone_and_over_http_get_the_references_answer() {
+    let function = Function::start(|command| command);
+    let (prompt, expected) = reference();
+    assert_eq!(text(&function.invoke(&greedy(&prompt)).whole()), expected);
+    let mut named = greedy(&prompt);
+    named["model"] = json!("demo-model");
+    let whole = function.invoke(&url_event("/v1/completions", &named)).whole();
+    assert_eq!(
+        (&whole["statusCode"], &whole["headers"]["content-type"]),
+        (&json!(200), &json!("application/json"))
+    );
+    assert_eq!(text(&serde_json::from_str(whole["body"].as_str().unwrap()).unwrap()), expected);
+    named["stream"] = json!(true);
+    let whole = function.invoke(&url_event("/v1/completions", &named)).whole();
+    assert!(whole["body"].as_str().unwrap().ends_with("data: [DONE]\n\n"), "{whole}");
+
+    let unknown = function.invoke(&json!({"key1": "value1"})).error();
+    assert_eq!(unknown["errorType"], "unknown_event");
+    assert!(unknown["errorMessage"].as_str().unwrap().contains("understood are"), "{unknown}");
+    let wrong = function.invoke(&json!({"prompt": 7})).error();
+    assert_eq!(wrong["errorType"], "invalid_request_error");
+    let other = function.invoke(&url_event("/v1/nothing", &json!({}))).whole();
+    assert_eq!(other["statusCode"], 404);
+    let health = json!({
+        "requestContext": {"elb": {}}, "httpMethod": "GET", "path": "/health/ready", "body": "",
+        "headers": {"user-agent": "ELB-HealthChecker/2.0"}, "isBase64Encoded": false,
+    });
+    assert_eq!(function.invoke(&health).whole()["statusDescription"], "200 OK");
+}
+
+#[test]
+fn answers_over_http_are_streamed_where_the_platform_takes_that() {
+    let function =
+        Function::start(|command| command.env("FIRSTLIGHT_INVOKE_MODE", "RESPONSE_STREAM"));
+    let (prompt, expected) = reference();
+    let mut body = greedy(&prompt);
+    (body["model"], body["stream"]) = (json!("demo-model"), json!(true));
+    let (prelude, chunks) = function.invoke(&url_event("/v1/completions", &body)).streamed();
+    assert_eq!(
+        (&prelude["statusCode"], &prelude["headers"]["content-type"]),
+        (&json!(200), &json!("text/event-stream"))
+    );
+    assert!(chunks.len() > 3, "{} chunks", chunks.len());
+    let events = chunks.concat();
+    let events = events.strip_suffix("data: [DONE]\n\n").unwrap().split_terminator("\n\n");
+    let event =
+        |line: &str| serde_json::from_str::<Value>(line.strip_prefix("data: ").unwrap()).unwrap();
+    assert_eq!(events.map(|line| text(&event(line)).to_owned()).collect::<String>(), expected);
+
+    let (prelude, chunks) = function.invoke(&url_event("/v1/completions", &json!({}))).streamed();
+    assert_eq!((&prelude["statusCode"], chunks.len()), (&json!(400), 1));
+}
+
+#[test]
+fn the_first_event_is_asked_for_at_once_and_rides_the_load() {
+    let objects = Objects::new();
+    objects.serve_folder("models", "demo-model/", &demo_model()).unwrap();
+    let turnstile = Turnstile::default();
+    let bucket = Bucket::builder().objects(objects).turnstile(&turnstile);
+    let bucket = bucket.start_on_own_thread("127.0.0.1:0").unwrap();
+    let function = Function::start(|command| {
+        command.env("MODEL", "s3://models/demo-model").envs(bucket.environment())
+    });
+    function.api.until_asked();
+    assert_eq!(turnstile.answering(), 0, "nothing of the model is there");
+    let (prompt, expected) = reference();
+    let invocation = function.api.invoke_within(&greedy(&prompt), Duration::from_mins(1));
+    let answer = thread::scope(|scope| {
+        let answer = scope.spawn(|| function.api.answer(&invocation));
+        while !answer.is_finished() {
+            turnstile.release();
+            thread::sleep(Duration::from_millis(1));
+        }
+        answer.join().unwrap()
+    });
+    assert_eq!(text(&answer.whole()), expected);
+}
+
+#[test]
+fn a_load_that_fails_is_told_to_the_one_who_meets_it_and_ends_the_process() {
+    let start = || Function::start(|command| command.env("MODEL", "/no/such/model"));
+    let mut function = start();
+    let told = function.invoke(&greedy("a")).error();
+    assert!(told["errorMessage"].as_str().unwrap().contains("/no/such/model"), "{told}");
+    assert!(!function.ended().success());
+
+    let mut function = start();
+    let mut body = greedy("a");
+    body["model"] = json!("model");
+    let whole = function.invoke(&url_event("/v1/completions", &body)).whole();
+    assert_eq!(whole["statusCode"], 503);
+    assert!(whole["body"].as_str().unwrap().contains("/no/such/model"), "{whole}");
+    assert!(!function.ended().success());
+}
+
+#[test]
+fn what_is_late_is_given_up_and_the_next_is_answered() {
+    let function = Function::start(|command| command);
+    let (prompt, expected) = reference();
+    // Warm, so that what is late is the answer.
+    assert_eq!(text(&function.invoke(&greedy(&prompt)).whole()), expected);
+    let endless =
+        json!({"prompt": vec!["Once"; 32], "n": 4, "max_tokens": 500, "logit_bias": {"1": -100}});
+    let late = function.api.invoke_within(&endless, Duration::from_millis(400));
+    assert_eq!(function.api.answer(&late).error()["errorType"], "deadline");
+    assert_eq!(text(&function.invoke(&greedy(&prompt)).whole()), expected);
+}
+
+#[test]
+fn several_are_answered_at_once_where_the_platform_gives_several() {
+    let function = Function::start(|command| command.env("AWS_LAMBDA_MAX_CONCURRENCY", "3"));
+    function.api.allow_several();
+    let (prompt, expected) = reference();
+    let within = Duration::from_mins(1);
+    let long =
+        json!({"prompt": "Once", "temperature": 0, "max_tokens": 500, "logit_bias": {"1": -100}});
+    let long: Vec<_> = (0..2).map(|_| function.api.invoke_within(&long, within)).collect();
+    function.api.until_given(2);
+    let short = function.api.invoke_within(&greedy(&prompt), within);
+    assert_eq!(text(&function.api.answer(&short).whole()), expected);
+    for id in long {
+        assert_eq!(function.api.answer(&id).whole()["usage"]["completion_tokens"], 500);
+    }
+}
+
+fn created(key: &str, etag: &str) -> Value {
+    json!({"Records": [{"eventSource": "aws:s3", "eventName": "ObjectCreated:Put", "s3": {
+        "bucket": {"name": "inbox"}, "object": {"key": key, "eTag": etag},
+    }}]})
+}
+
+fn queue(bodies: &[Value]) -> Value {
+    let records = bodies.iter().enumerate().map(|(n, body)| {
+        json!({"eventSource": "aws:sqs", "messageId": format!("m{n}"), "body": body.to_string()})
+    });
+    json!({ "Records": records.collect::<Vec<_>>() })
+}
+
+/// A bucket for objects and one for results.
+fn buckets() -> Running {
+    let objects = Objects::new();
+    objects.insert("outbox", "unrelated", "");
+    let (prompt, _) = reference();
+    objects.insert("inbox", "a b/story.txt", prompt.clone());
+    let lines = format!("{}\n{{\"custom_id\": \"x\", \"prompt\": 7}}\n", json!(prompt));
+    objects.insert("inbox", "lines.jsonl", lines);
+    Bucket::builder().objects(objects).start_on_own_thread("127.0.0.1:0").unwrap()
+}
+
+fn at_work(buckets: &Running) -> Function {
+    Function::start(|command| {
+        let command = command.envs(buckets.environment()).env("RESULT_BUCKET", "outbox");
+        let command = command.env("RESULT_PREFIX", "done/").env("FIRSTLIGHT_S3_TASK", "completion");
+        command.env("FIRSTLIGHT_S3_PARAMS", r#"{"temperature": 0, "max_tokens": 48}"#)
+    })
+}
+
+/// The `ETag` of an object of the inbox, as an event has it.
+fn etag(buckets: &Running, key: &str) -> String {
+    buckets.objects().etag("inbox", key).unwrap()
+}
+
+fn lines(buckets: &Running, key: &str) -> Vec<Value> {
+    let result = buckets.objects().get("outbox", key).unwrap_or_else(|| panic!("no `{key}`"));
+    let text = std::str::from_utf8(&result).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn new_objects_are_worked_with_once() {
+    let buckets = buckets();
+    let function = at_work(&buckets);
+    let (_, expected) = reference();
+    let etag = etag(&buckets, "a b/story.txt");
+    let event = created("a+b/story.txt", &etag);
+    let told = function.invoke(&event).whole();
+    assert_eq!(told["results"][0]["outcome"], "written", "{told}");
+    let key = format!("done/inbox/a b/story.txt@{etag}.jsonl");
+    assert_eq!(told["results"][0]["result"], format!("s3://outbox/{key}"));
+    assert_eq!(text(&lines(&buckets, &key)[0]["response"]["body"]), expected);
+    assert_eq!(function.invoke(&event).whole()["results"][0]["outcome"], "present");
+    let replaced = function.invoke(&created("a+b/story.txt", "another")).whole();
+    assert_eq!(replaced["results"][0]["outcome"], "replaced");
+    let gone = function.invoke(&created("gone.txt", "v")).error();
+    let message = gone["errorMessage"].as_str().unwrap();
+    assert!(message.contains("s3://inbox/gone.txt") && message.contains("1 of 1"), "{message}");
+}
+
+#[test]
+fn of_a_queue_only_what_failed_is_kept() {
+    let buckets = buckets();
+    let function = at_work(&buckets);
+    let (prompt, expected) = reference();
+    let etag = etag(&buckets, "lines.jsonl");
+    let messages =
+        [json!("poison"), created("lines.jsonl", &etag), created("gone.txt", "v"), greedy(&prompt)];
+    let told = function.invoke(&queue(&messages)).whole();
+    let failed = json!([{"itemIdentifier": "m0"}, {"itemIdentifier": "m2"}]);
+    assert_eq!(told, json!({ "batchItemFailures": failed }));
+    let written = lines(&buckets, &format!("done/inbox/lines.jsonl@{etag}.jsonl"));
+    assert_eq!(text(&written[0]["response"]["body"]), expected);
+    assert_eq!(
+        (&written[1]["custom_id"], &written[1]["response"]["status_code"]),
+        (&json!("x"), &json!(400))
+    );
+    assert_eq!(text(&lines(&buckets, "done/sqs/m3.jsonl")[0]["response"]["body"]), expected);
+}
+
+#[test]
+fn settings_that_would_make_a_loop_are_told_and_end_the_process() {
+    let mut function = Function::start(|command| {
+        let command = command.env("RESULT_BUCKET", "inbox").env("RESULT_PREFIX", "new/done/");
+        command.env("FIRSTLIGHT_S3_SOURCE", "s3://inbox/new/")
+    });
+    let told = function.invoke(&greedy("a")).error();
+    assert!(told["errorMessage"].as_str().unwrap().contains("s3://inbox/new/done/"), "{told}");
+    assert!(!function.ended().success());
+}
+
+#[test]
+fn a_snapshot_has_the_weights_and_answers_once_it_is_restored() {
+    let objects = Objects::new();
+    objects.serve_folder("models", "demo-model/", &demo_model()).unwrap();
+    let turnstile = Turnstile::default();
+    let bucket = Bucket::builder().objects(objects).turnstile(&turnstile);
+    let bucket = bucket.start_on_own_thread("127.0.0.1:0").unwrap();
+    let function = Function::start(|command| {
+        let command = command.env("MODEL", "s3://models/demo-model").envs(bucket.environment());
+        command.env("AWS_LAMBDA_INITIALIZATION_TYPE", "snap-start")
+    });
+    while turnstile.waiting() == 0 {
+        thread::sleep(Duration::from_millis(1));
+    }
+    assert!(!function.api.is_snapped(), "there are no weights yet");
+    thread::scope(|scope| {
+        let snapped = scope.spawn(|| function.api.until_snapped());
+        while !snapped.is_finished() {
+            turnstile.release();
+            thread::sleep(Duration::from_millis(1));
+        }
+    });
+    function.api.restore();
+    let (prompt, expected) = reference();
+    assert_eq!(text(&function.invoke(&greedy(&prompt)).whole()), expected);
+}
+
+#[test]
+fn what_lambda_always_sets_is_asked_for() {
+    let none: [&str; 0] = [];
+    let ended = Firstlight::new(none)
+        .env("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:1")
+        .env("AWS_LAMBDA_FUNCTION_NAME", "f")
+        .env("MODEL", demo_model())
+        .run()
+        .failure();
+    assert!(ended.stderr.contains("AWS_LAMBDA_FUNCTION_VERSION"), "{}", ended.stderr);
+}
