@@ -92,12 +92,12 @@ impl S3 for Backend {
             Some(body) => collected(body).await?,
             None => Bytes::new(),
         };
-        let etag = self.objects.put(&bucket, &key, data, is_only_new).ok_or_else(|| {
+        let put = self.objects.put(&bucket, &key, data, is_only_new);
+        let e_tag = put.map(ETag::Strong).ok_or_else(|| {
             let message = "At least one of the pre-conditions you specified did not hold";
             S3Error::with_message(s3s::S3ErrorCode::PreconditionFailed, message)
         })?;
-        let e_tag = Some(ETag::Strong(etag));
-        Ok(S3Response::new(PutObjectOutput { e_tag, ..Default::default() }))
+        Ok(S3Response::new(PutObjectOutput { e_tag: Some(e_tag), ..Default::default() }))
     }
 
     async fn list_objects_v2(
