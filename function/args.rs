@@ -40,7 +40,7 @@ pub(crate) enum Command {
     /// One cold start, one answer, streamed to standard output
     Run(RunArgs),
     /// Answer OpenAI's HTTP interface, from the first moment on
-    Serve(ServeArgs),
+    Serve(Box<ServeArgs>),
     /// The embeddings of some texts, one JSON object a line on standard output
     Embed(EmbedArgs),
     /// What a model is, what would be fetched in which order, and how long that takes

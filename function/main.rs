@@ -64,8 +64,8 @@ fn dispatch(command: Option<Command>, main_ns: u64) -> Result<(), Failure> {
             let timeline = Timeline::start(Some(args.report.t0_ns.unwrap_or(main_ns)));
             timeline.mark(Mark::Main);
             match args.function.runtime_api {
-                Some(_) => lambda::function(args, &timeline),
-                None => serve::serve(args, &timeline),
+                Some(_) => lambda::function(*args, &timeline),
+                None => serve::serve(*args, &timeline),
             }
         }
         Some(Command::Embed(args)) => embed::embed(&args, &Timeline::start(Some(main_ns))),

@@ -331,9 +331,10 @@ fn line(stream: &mut BufReader<TcpStream>) -> Option<String> {
 }
 
 fn written(status: u16, headers: &[(&str, &str)], body: &str) -> String {
-    let headers: String =
+    let headers: Vec<_> =
         headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-    format!("HTTP/1.1 {status} Whatever\r\n{headers}Content-Length: {}\r\n\r\n{body}", body.len())
+    let (headers, length) = (headers.concat(), body.len());
+    format!("HTTP/1.1 {status} Whatever\r\n{headers}Content-Length: {length}\r\n\r\n{body}")
 }
 
 /// No answer of a small model takes longer, in a debug build on a busy machine with two cores.

@@ -245,7 +245,7 @@ impl SnapStartResource for Lambda {
     fn after_restore(&self) -> BoxFuture<'_, Result<(), lambda_runtime::Error>> {
         Box::pin(async {
             match &self.0.settings.batch {
-                Some(batch) => batch.renew().await.map_err(Into::into),
+                Some(batch) => batch.renew().await,
                 None => Ok(()),
             }
         })

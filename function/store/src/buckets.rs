@@ -134,10 +134,8 @@ impl Buckets {
         let request = request.if_none_match("*").content_type("application/x-ndjson");
         let answer = request.body(ByteStream::from(content)).send().await;
         answer.map(drop).map_err(|error| match failure(name.to_string(), &self.region, &error) {
-            Error::Denied { object, status, code, .. } => {
-                Error::NotWritten { object, status, code }
-            }
-            Error::Status { object, status: status @ 412, code } => {
+            Error::Denied { object, status, code, .. }
+            | Error::Status { object, status: status @ 412, code } => {
                 Error::NotWritten { object, status, code }
             }
             error => error,

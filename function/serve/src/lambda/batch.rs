@@ -226,7 +226,7 @@ impl Batch {
             let message = body["error"]["message"].as_str().unwrap_or_default().to_owned();
             return Err(Error::Unanswered { name: name.to_owned(), entry: n, status, message });
         }
-        Ok(Line::answered(&id, status, body))
+        Ok(Line::answered(&id, status, &body))
     }
 
     /// Where the result of what is called `name` goes.
@@ -258,17 +258,17 @@ struct Line {
 }
 
 impl Line {
-    fn answered(id: &str, status: StatusCode, body: Value) -> Self {
+    fn answered(id: &str, status: StatusCode, body: &Value) -> Self {
         let response = json!({"status_code": status.as_u16(), "body": body});
-        Self::new(id, response, Value::Null, !status.is_success())
+        Self::new(id, &response, &Value::Null, !status.is_success())
     }
 
     fn unread(id: &str, reason: &str) -> Self {
         let error = json!({"code": "invalid_entry", "message": reason});
-        Self::new(id, Value::Null, error, true)
+        Self::new(id, &Value::Null, &error, true)
     }
 
-    fn new(id: &str, response: Value, error: Value, is_refusal: bool) -> Self {
+    fn new(id: &str, response: &Value, error: &Value, is_refusal: bool) -> Self {
         let line = json!({"custom_id": id, "response": response, "error": error});
         Self { json: format!("{line}\n").into_bytes(), is_refusal }
     }

@@ -142,9 +142,8 @@ impl Kind {
         let essence = said.unwrap_or_default().split(';').next().unwrap_or_default().trim();
         match (suffix.as_deref(), essence) {
             (Some("txt" | "text" | "md"), _) => Ok(Self::Text),
-            (Some("json"), _) => Ok(Self::Json),
             (Some("jsonl" | "ndjson"), _) => Ok(Self::Lines),
-            (_, "application/json") => Ok(Self::Json),
+            (Some("json"), _) | (_, "application/json") => Ok(Self::Json),
             (_, "application/jsonl" | "application/x-ndjson" | "application/x-jsonlines") => {
                 Ok(Self::Lines)
             }
@@ -176,8 +175,8 @@ mod tests {
         entries(&source(key), &Content { bytes, kind: None })
     }
 
-    fn text(text: &str) -> Result<Asked, String> {
-        Ok(Asked::Text(text.to_owned()))
+    fn text(text: &str) -> Asked {
+        Asked::Text(text.to_owned())
     }
 
     #[test]
@@ -200,12 +199,12 @@ mod tests {
 
     #[test]
     fn a_text_is_one_entry_and_lines_are_one_each() {
-        assert_eq!(read("a.txt", "a\nb").unwrap()[0].asked, text("a\nb"));
+        assert_eq!(read("a.txt", "a\nb").unwrap()[0].asked, Ok(text("a\nb")));
         let entries =
             read("a.jsonl", "\u{feff}\"a\"\r\n\n{\"id\": 7, \"text\": \"b\"}\nc\n3").unwrap();
         assert_eq!(entries.len(), 4);
-        assert_eq!((&entries[0].id, &entries[0].asked), (&None, &text("a")));
-        assert_eq!((&entries[1].id, &entries[1].asked), (&Some("7".to_owned()), &text("b")));
+        assert_eq!((&entries[0].id, &entries[0].asked), (&None, &Ok(text("a"))));
+        assert_eq!((&entries[1].id, &entries[1].asked), (&Some("7".to_owned()), &Ok(text("b"))));
         assert!(entries[2].asked.as_ref().is_err_and(|reason| reason.contains("not JSON")));
         assert!(entries[3].asked.as_ref().is_err_and(|reason| reason.contains("`messages`")));
     }
@@ -213,7 +212,7 @@ mod tests {
     #[test]
     fn json_is_one_entry_or_an_array_of_them() {
         assert_eq!(read("a.json", "[\"a\", {\"text\": \"b\"}]").unwrap().len(), 2);
-        assert_eq!(read("a.json", "\"a\"").unwrap()[0].asked, text("a"));
+        assert_eq!(read("a.json", "\"a\"").unwrap()[0].asked, Ok(text("a")));
         assert!(read("a.json", "{").unwrap_err().to_string().contains("not JSON"));
         let not_utf8 = Content { bytes: vec![0xff].into(), kind: None };
         assert!(entries(&source("a.txt"), &not_utf8).unwrap_err().to_string().contains("utf-8"));

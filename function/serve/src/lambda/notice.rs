@@ -1,5 +1,5 @@
 //! What there is to do, in all the envelopes that it may come in: S3 tells of objects directly, by
-//! way of SNS, SQS and EventBridge, and by way of several of them; and in each of them the body of
+//! way of SNS, SQS and `EventBridge`, and by way of several of them; and in each of them the body of
 //! a request may stand instead.
 
 use std::fmt;

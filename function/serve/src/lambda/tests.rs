@@ -108,7 +108,7 @@ fn completing() -> Options {
 
 impl Function {
     async fn invoke(&self, payload: Value) -> Result<Told, Error> {
-        self.invoke_within(Duration::from_secs(60), payload).await
+        self.invoke_within(Duration::from_mins(1), payload).await
     }
 
     async fn invoke_within(&self, time: Duration, payload: Value) -> Result<Told, Error> {
@@ -212,7 +212,7 @@ async fn what_is_late_is_told_before_the_platform_ends_it() {
 async fn an_object_is_worked_with_once_for_each_of_its_versions() {
     let params = json!({"max_tokens": 7, "stream": true}).as_object().unwrap().clone();
     let template = Some(Template::new("<{text}>").unwrap());
-    let function = function(false, Options { params, template, ..completing() });
+    let function = function(false, Options { template, params, ..completing() });
     let lines = "\"a\"\n{\"id\": \"two\", \"prompt\": \"bad\"}\nnot JSON\n{\"text\": \"b\"}\n";
     function.objects.put("in/d/x.jsonl", "v1", lines);
     let told = function.whole(created("d/x.jsonl", "v1")).await;

@@ -13,6 +13,8 @@ where
     let mut running = JoinSet::new();
     let mut done = Vec::new();
     for (n, work) in works.into_iter().enumerate() {
+        // It is large, and would be part of whoever waits here.
+        let work = Box::pin(work);
         if running.len() == AT_ONCE {
             done.extend(running.join_next().await);
         }

@@ -5,11 +5,11 @@ use axum::http::header::{CONTENT_TYPE, HOST};
 
 use super::*;
 
-fn exchange(event: Value) -> Exchange {
+fn exchange(event: &Value) -> Exchange {
     Exchange::parse(event.as_object().unwrap().clone()).unwrap()
 }
 
-async fn read(event: Value) -> (Dialect, Method, String, HeaderMap, String) {
+async fn read(event: &Value) -> (Dialect, Method, String, HeaderMap, String) {
     let Exchange { dialect, request } = exchange(event);
     let (parts, body) = request.into_parts();
     let body = to_bytes(body, usize::MAX).await.unwrap();
@@ -32,7 +32,7 @@ async fn payload_format_1_has_lists_and_decoded_parameters() {
         "requestContext": {"stage": "prod", "httpMethod": "POST", "path": "/prod/v1/chat/completions"},
         "body": "{}", "isBase64Encoded": false,
     });
-    let (dialect, method, uri, headers, body) = read(event).await;
+    let (dialect, method, uri, headers, body) = read(&event).await;
     assert_eq!((dialect, method), (Dialect::Gateway1, Method::POST));
     assert_eq!(uri, "/v1/chat/completions?q=a%20b%26c&q=2");
     assert_eq!(all(&headers, "x-two"), ["a", "b"]);
@@ -48,7 +48,7 @@ async fn payload_format_2_has_cookies_a_stage_and_base64() {
                            "http": {"method": "PUT", "path": "/prod/v1/a b/é"}},
         "body": BASE64_STANDARD.encode("{\"a\": \"é\"}"), "isBase64Encoded": true,
     });
-    let (dialect, method, uri, headers, body) = read(event).await;
+    let (dialect, method, uri, headers, body) = read(&event).await;
     assert_eq!((dialect, method), (Dialect::Gateway2, Method::PUT));
     assert_eq!(uri, "/v1/a%20b/%C3%A9?a=1&b=%20");
     assert_eq!(
@@ -68,14 +68,14 @@ async fn a_function_url_has_no_stage_to_take_away() {
             "isBase64Encoded": false,
         })
     };
-    let (dialect, method, uri, _, body) = read(event("/v1/models")).await;
+    let (dialect, method, uri, _, body) = read(&event("/v1/models")).await;
     assert_eq!(
         (dialect, method, uri.as_str(), body.as_str()),
         (Dialect::Url, Method::GET, "/v1/models", "")
     );
     assert!(dialect.can_stream() && !Dialect::Gateway2.can_stream());
     let staged = |path| {
-        exchange(json!({
+        exchange(&json!({
             "rawPath": path, "requestContext": {"stage": "v1", "http": {"method": "GET"}},
         }))
     };
@@ -90,7 +90,7 @@ async fn a_load_balancers_parameters_are_encoded_already() {
         "queryStringParameters": {"q": "a%20b"}, "headers": {"user-agent": "ELB-HealthChecker/2.0"},
         "body": "", "isBase64Encoded": false,
     });
-    let (dialect, _, uri, headers, _) = read(health).await;
+    let (dialect, _, uri, headers, _) = read(&health).await;
     assert_eq!(dialect, Dialect::Balancer { has_lists: false });
     assert_eq!((uri.as_str(), all(&headers, "user-agent").len()), ("/health/ready?q=a%20b", 1));
 }
@@ -122,7 +122,7 @@ fn response(body: impl Into<Body>) -> Response {
 }
 
 async fn whole(dialect: Dialect, body: impl Into<Body>) -> Value {
-    dialect.whole(response(body), Deadline::within(Duration::from_secs(60))).await
+    dialect.whole(response(body), Deadline::within(Duration::from_mins(1))).await
 }
 
 #[tokio::test]
