@@ -190,7 +190,7 @@ pub(crate) struct HttpArgs {
     /// A file of such keys, one a line
     #[arg(long, value_name = "FILE", env = "FIRSTLIGHT_API_KEY_FILE")]
     pub(crate) api_key_file: Option<PathBuf>,
-    /// The pages that may ask from a browser: an origin such as https://page.example, or *
+    /// The pages that may ask from a browser: an origin such as `https://page.example`, or *
     #[arg(long, value_name = "ORIGIN", env = "FIRSTLIGHT_CORS")]
     pub(crate) cors: Option<Origin>,
     /// Tokens that a request may ask for at most; default: as many as the context holds

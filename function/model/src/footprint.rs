@@ -1,5 +1,7 @@
 //! What a decoder keeps besides its weights, known before any of it is allocated.
 
+use firstlight_device::KV_BLOCK;
+
 use crate::{EncoderSpec, Spec};
 
 /// The numbers that a [`Decoder`](crate::Decoder) keeps. How many bytes one takes is the device's
@@ -21,13 +23,14 @@ impl Footprint {
     #[must_use]
     pub fn new(spec: &Spec, positions: usize, rows: usize, chunk_rows: usize) -> Self {
         let rows = rows.clamp(1, positions.max(1));
-        let chunk_rows = chunk_rows.min(positions).max(1);
+        let kept = positions.max(1).checked_next_multiple_of(KV_BLOCK).unwrap_or(usize::MAX);
+        let chunk_rows = chunk_rows.min(kept);
         let chunks = rows.div_ceil(chunk_rows);
         let width = spec.hidden_size + 2 * (spec.query_size() + spec.kv_size());
         let chunk = product([chunk_rows, width + spec.intermediate_size]);
         let streams = product([chunks, chunk_rows, spec.hidden_size + spec.head_dim]);
         let last = (2 * spec.hidden_size + spec.vocab_size) as u64;
-        let cache = [spec.layers, 2, spec.kv_size(), positions.next_multiple_of(BLOCK_POSITIONS)];
+        let cache = [spec.layers, 2, spec.kv_size(), kept];
         Self {
             positions,
             cached: product(cache),
@@ -41,7 +44,7 @@ impl Footprint {
     /// Of an [`Encoder`](crate::Encoder) for passes of up to `rows` rows in `texts` texts.
     #[must_use]
     pub fn of_encoder(spec: &EncoderSpec, rows: usize, texts: usize) -> Self {
-        let positions = (rows / BLOCK_POSITIONS + texts).saturating_mul(BLOCK_POSITIONS);
+        let positions = (rows / KV_BLOCK + texts).saturating_mul(KV_BLOCK);
         Self {
             positions,
             cached: product([2, spec.hidden_size, positions]),
@@ -55,8 +58,6 @@ fn product(factors: impl IntoIterator<Item = usize>) -> u64 {
     factors.into_iter().fold(1, |product, factor| product.saturating_mul(factor as u64))
 }
 
-/// Caches are made of blocks of so many positions.
-const BLOCK_POSITIONS: usize = 64;
 /// Five of a layer's intermediate results, its cache, and the rows themselves.
 const ENCODER_MATRICES: u64 = 8;
 /// Six of a layer's intermediate results, and three of the last row.

@@ -11,7 +11,7 @@
 //! request rides the load like any other. Whatever asks, the router answers: an entry of an object
 //! and a client over HTTP meet the same checks and the same engine.
 //!
-//! An invocation ends before the platform would end it ([`deadline`]); what is then still computed
+//! An invocation ends before the platform would end it (`deadline`); what is then still computed
 //! is given up. Where the load has failed, the invocation that meets it gets the reason, and the
 //! process ends, so that the platform starts another.
 //!
@@ -20,12 +20,12 @@
 //!
 //! # Layout
 //!
-//! - [`event`]: what happened, by its shape; [`notice`]: objects, in all their envelopes
-//! - [`http`]: requests and responses, as the platform writes them; [`stream`]: streamed ones
-//! - [`direct`]: bodies of requests without HTTP around them
-//! - [`batch`]: objects and messages to lines in a bucket; [`entry`]: what there is to do in them;
-//!   [`objects`]: how they are read and written; [`together`]: several at once
-//! - [`deadline`]: until when; [`error`]: why there is no answer
+//! - `event`: what happened, by its shape; `notice`: objects, in all their envelopes
+//! - `http`: requests and responses, as the platform writes them; `stream`: streamed ones
+//! - `direct`: bodies of requests without HTTP around them
+//! - `batch`: objects and messages to lines in a bucket; `entry`: what there is to do in them;
+//!   `objects`: how they are read and written; `together`: several at once
+//! - `deadline`: until when; `error`: why there is no answer
 
 mod batch;
 mod deadline;

@@ -13,7 +13,7 @@ const MODE: sys::CUstreamCaptureMode =
 struct Sum {
     device: Device,
     stream: Stream,
-    sum: Address,
+    at: Address,
     by: Address,
 }
 
@@ -22,11 +22,11 @@ impl Sum {
         let device = Device::new(schedule);
         let (sum, by) = (device.upload(&[0.0_f32; 64]), device.upload(&[1.0_f32; 64]));
         let [_, stream] = device.streams;
-        Self { device, stream, sum, by }
+        Self { device, stream, at: sum, by }
     }
 
     fn add(&self) -> Result<(), DriverError> {
-        let arguments = Packed::default().pointer(self.sum).pointer(self.by).number(64);
+        let arguments = Packed::default().pointer(self.at).pointer(self.by).number(64);
         self.device.launch(self.stream, "plus", 1, 64, arguments)
     }
 
@@ -41,7 +41,7 @@ impl Sum {
     }
 
     fn value(&self) -> f32 {
-        let sums: Vec<f32> = self.device.download(self.stream, self.sum, 64).unwrap();
+        let sums: Vec<f32> = self.device.download(self.stream, self.at, 64).unwrap();
         assert!(sums.iter().all(|&sum| sum.to_bits() == sums[0].to_bits()));
         sums[0]
     }
@@ -102,7 +102,7 @@ fn a_launch_that_is_not_ordered_is_reported() {
 fn arguments_of_another_size_are_refused_in_a_capture() {
     let sum = Sum::new(Schedule::Lazy);
     sum.begin();
-    let launched = sum.device.launch(sum.stream, "plus", 1, 64, Packed::default().pointer(sum.sum));
+    let launched = sum.device.launch(sum.stream, "plus", 1, 64, Packed::default().pointer(sum.at));
     assert!(launched.is_err());
     assert!(sum.device.report().contains("8 bytes of arguments; expected 20"));
     sum.end().unwrap();
