@@ -8,7 +8,7 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use firstlight_device::Device;
-use firstlight_generate::embed::{Embedder, Job, Limits, Out};
+use firstlight_generate::embed::{Embedder, Job, Limits, Out, Worker};
 use firstlight_generate::engine::{Cancelled, Refusal};
 use firstlight_generate::{Error as TextError, Tokenizer};
 use firstlight_load::{Layer, Layers};
@@ -16,10 +16,10 @@ use firstlight_model::{
     Embeds, Encoder, EncoderSettings, EncoderSpec, Footprint, Group, Names, Sentence, SentenceFiles,
 };
 use firstlight_plan::Plan;
-use firstlight_store::{Error as StoreError, Reader};
+use firstlight_store::Reader;
 use firstlight_timeline::{Counter, Lane, Mark, Timeline};
-use serde_json::json;
-use tokio::runtime::Runtime;
+use serde::Serialize;
+use tokio::runtime::{Handle, Runtime};
 use tokio::task::JoinHandle;
 
 use crate::args::{EmbedArgs, StoreArgs};
@@ -50,16 +50,30 @@ fn run(
     let (ready, chosen) = runtime.block_on(async { tokio::try_join!(reading, chosen) })?;
     let _guard = runtime.enter();
     match chosen {
-        Chosen::Cpu(cpu) => ready.write(cpu, args, texts, (runtime, timeline), CPU_ROWS),
-        Chosen::Gpu(gpu) => ready.write(*gpu, args, texts, (runtime, timeline), GPU_ROWS),
+        Chosen::Cpu(cpu) => ready.write(cpu, args, texts, runtime.handle(), timeline),
+        Chosen::Gpu(gpu) => ready.write(*gpu, args, texts, runtime.handle(), timeline),
     }
 }
 
 /// An encoder that can be planned.
-struct Ready {
-    known: Known<EncoderSpec>,
-    sentence: Sentence,
-    tokenizer: JoinHandle<Result<Tokenizer, Failure>>,
+pub(crate) struct Ready {
+    pub(crate) known: Known<EncoderSpec>,
+    pub(crate) sentence: Sentence,
+    pub(crate) tokenizer: JoinHandle<Result<Tokenizer, Failure>>,
+}
+
+/// Weights that are being loaded, and who waits for them.
+pub(crate) struct Begun<T> {
+    pub(crate) embedder: Embedder,
+    pub(crate) worker: Worker,
+    pub(crate) weights: Weights<T>,
+}
+
+/// An encoder without a device.
+pub(crate) struct Weights<T> {
+    spec: EncoderSpec,
+    settings: EncoderSettings,
+    layers: Layers<T>,
 }
 
 /// Reads what a plan needs, and what says how the model's rows become embeddings.
@@ -67,42 +81,53 @@ async fn read(model: &str, args: &StoreArgs, timeline: &Timeline) -> Result<Read
     timeline.mark(Mark::RuntimeUp);
     let (location, reader) = start::open_store(model, args, timeline).await?;
     let tokenizer = tokio::spawn(start::read_tokenizer(reader.clone(), timeline.clone()));
-    let files = tokio::spawn(read_files(reader.clone()));
+    let sentence = tokio::spawn(read_sentence(reader.clone()));
     let known = start::read_model(location, reader, EncoderSpec::parse, timeline).await?;
     timeline.describe("architecture", known.spec.architecture);
-    let [modules, pooling, transformer] = files.await??;
-    let sentence = Sentence::parse(SentenceFiles {
-        modules: modules.as_deref(),
-        pooling: pooling.as_deref(),
-        transformer: transformer.as_deref(),
-    })?;
-    Ok(Ready { known, sentence, tokenizer })
+    Ok(Ready { known, sentence: sentence.await??, tokenizer })
 }
 
 /// The files of sentence-transformers, each where it is there.
-async fn read_files(reader: Reader) -> Result<[Option<Vec<u8>>; 3], StoreError> {
+pub(crate) async fn read_sentence(reader: Reader) -> Result<Sentence, Failure> {
     let (modules, pooling, transformer) = tokio::try_join!(
         reader.optional("modules.json", SMALL_LIMIT_BYTES),
         reader.optional("1_Pooling/config.json", SMALL_LIMIT_BYTES),
         reader.optional("sentence_bert_config.json", SMALL_LIMIT_BYTES),
     )?;
-    Ok([modules, pooling, transformer])
+    Ok(Sentence::parse(SentenceFiles {
+        modules: modules.as_deref(),
+        pooling: pooling.as_deref(),
+        transformer: transformer.as_deref(),
+    })?)
 }
 
 impl Ready {
+    /// Begins to load the weights, by tasks of the current runtime; texts can be queued from then on.
+    pub(crate) fn begin<P: Processor>(
+        self,
+        processor: &P,
+        args: &StoreArgs,
+        io: &Handle,
+        timeline: &Timeline,
+    ) -> Result<Begun<TensorOf<P>>, Failure> {
+        let Self { known, sentence, tokenizer } = self;
+        let settings = settings(&known, sentence, processor.encoder_rows());
+        let layers = stream(processor, &known, settings, args, timeline)?;
+        let limits = limits(&known.spec, sentence);
+        let (embedder, worker) = Embedder::new(io.block_on(tokenizer)??, limits);
+        Ok(Begun { embedder, worker, weights: Weights { spec: known.spec, settings, layers } })
+    }
+
     fn write<P: Processor>(
         self,
         processor: P,
         args: &EmbedArgs,
         texts: &[String],
-        (runtime, timeline): (&Runtime, &Timeline),
-        rows: usize,
+        io: &Handle,
+        timeline: &Timeline,
     ) -> Result<(), Failure> {
-        let Self { known, sentence, tokenizer } = self;
-        let settings = settings(&known, sentence, rows);
-        let layers = stream(&processor, &known, settings, &args.store, timeline)?;
-        let limits = limits(&known.spec, sentence);
-        let (embedder, worker) = Embedder::new(runtime.block_on(tokenizer)??, limits);
+        let Begun { embedder, worker, weights } =
+            self.begin(&processor, &args.store, io, timeline)?;
         let ids: Result<Vec<_>, _> =
             texts.iter().map(|text| embedder.encode(text, args.truncate)).collect();
         let (sender, answer) = channel();
@@ -111,19 +136,28 @@ impl Ready {
         let tokens: Vec<_> = texts.iter().map(Vec::len).collect();
         embedder.submit(Job { texts, cancelled: Cancelled::default(), out })?;
         embedder.stop(AS_LONG_AS_IT_TAKES);
-        let ended = processor.compute(|device| match model(device, known.spec, settings, layers) {
-            Ok(model) => worker.run(model).map_err(Failure::Embedder),
-            Err(failure) => Err(failure),
-        });
-        ended?;
+        processor.compute(|device| worker.run(weights.on(device)?).map_err(Failure::Embedder))?;
         let answer = answer.recv().expect("a worker that ran told of the job");
         let embeddings = answer.map_err(Failure::Embedder)?;
         write(tokens.into_iter().zip(embeddings.vectors))
     }
 }
 
+impl<T> Weights<T> {
+    /// The model, whose weights are on their way to `device`.
+    pub(crate) fn on<D: Device<Tensor = T>>(
+        self,
+        device: D,
+    ) -> Result<impl Embeds + use<D, T>, Failure> {
+        let Self { spec, settings, layers } = self;
+        let group = |layer: Layer<_>| Group { stage: layer.stage, tensors: layer.tensors };
+        let groups = layers.map(move |layer| layer.map(group));
+        Ok(Encoder::new(device, spec, settings, groups)?)
+    }
+}
+
 /// What an embedder of such a model takes.
-pub(crate) fn limits(spec: &EncoderSpec, sentence: Sentence) -> Limits {
+fn limits(spec: &EncoderSpec, sentence: Sentence) -> Limits {
     Limits {
         max_tokens: sentence.max_tokens(spec),
         vocabulary_size: spec.vocab_size,
@@ -133,11 +167,7 @@ pub(crate) fn limits(spec: &EncoderSpec, sentence: Sentence) -> Limits {
 }
 
 /// How an encoder is made for passes of `rows` rows, or of the longest text where that has more.
-pub(crate) fn settings(
-    known: &Known<EncoderSpec>,
-    sentence: Sentence,
-    rows: usize,
-) -> EncoderSettings {
+fn settings(known: &Known<EncoderSpec>, sentence: Sentence, rows: usize) -> EncoderSettings {
     let max_rows = rows.max(sentence.max_tokens(&known.spec));
     EncoderSettings {
         names: Names::find(|name| known.checkpoint.manifest.get(name).is_some()),
@@ -148,7 +178,7 @@ pub(crate) fn settings(
 }
 
 /// Begins to load the weights, by tasks of the current runtime, if there is memory for all of it.
-pub(crate) fn stream<P: Processor>(
+fn stream<P: Processor>(
     processor: &P,
     known: &Known<EncoderSpec>,
     settings: EncoderSettings,
@@ -168,18 +198,6 @@ pub(crate) fn stream<P: Processor>(
     processor.layers(&Source { reader, checkpoint }, plan, timeline)
 }
 
-/// The model, whose weights are on their way.
-pub(crate) fn model<D: Device>(
-    device: D,
-    spec: EncoderSpec,
-    settings: EncoderSettings,
-    layers: Layers<D::Tensor>,
-) -> Result<impl Embeds, Failure> {
-    let group = |layer: Layer<_>| Group { stage: layer.stage, tensors: layer.tensors };
-    let groups = layers.map(move |layer| layer.map(group));
-    Ok(Encoder::new(device, spec, settings, groups)?)
-}
-
 fn lines() -> Result<Vec<String>, Failure> {
     if stdin().is_terminal() {
         return Err(Failure::NoTexts);
@@ -195,12 +213,21 @@ fn lines() -> Result<Vec<String>, Failure> {
     Ok(text.lines().map(str::to_owned).collect())
 }
 
+/// What is written of a text.
+#[derive(Serialize)]
+struct Line {
+    index: usize,
+    tokens: usize,
+    embedding: Vec<f32>,
+}
+
 /// A line for each text.
 fn write(embeddings: impl Iterator<Item = (usize, Vec<f32>)>) -> Result<(), Failure> {
     let mut text = String::new();
     for (index, (tokens, embedding)) in embeddings.enumerate() {
-        let line = json!({"index": index, "tokens": tokens, "embedding": embedding});
-        text += &(line.to_string() + "\n");
+        let line = Line { index, tokens, embedding };
+        text += &serde_json::to_string(&line).expect("string keys, numbers");
+        text.push('\n');
     }
     match stdout().lock().write_all(text.as_bytes()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
@@ -220,13 +247,6 @@ impl From<Refusal> for Failure {
         }
     }
 }
-
-/// Rows of a pass on a CPU: enough for the products to be limited by arithmetic, few enough for what lies between two of
-/// them to stay in its caches.
-const CPU_ROWS: usize = 512;
-
-/// On a GPU, whose tiles of 128 rows and outputs shall fill all processors at a width of 384.
-const GPU_ROWS: usize = 8192;
 
 /// A query is about so long: that many texts fit a pass. Each text more would take a block of the cache.
 const SHORT_TEXT_TOKENS: usize = 8;

@@ -50,6 +50,9 @@ pub(crate) trait Processor {
         timeline: &Timeline,
     ) -> Result<Layers<TensorOf<Self>>, Failure>;
 
+    /// Rows that an encoder takes in a pass.
+    fn encoder_rows(&self) -> usize;
+
     /// A tensor of this machine's memory as one of the processor's.
     fn tensor(&self, tensor: Tensor) -> Result<TensorOf<Self>, Failure>;
 
@@ -110,6 +113,10 @@ impl Processor for Cpu {
         Ok(Layers::start(reader, checkpoint, plan, Priority::Weights, timeline)?)
     }
 
+    fn encoder_rows(&self) -> usize {
+        CPU_ENCODER_ROWS
+    }
+
     fn tensor(&self, tensor: Tensor) -> Result<Tensor, Failure> {
         Ok(tensor)
     }
@@ -168,6 +175,10 @@ impl Processor for Gpu {
     ) -> Result<Layers<TensorOf<Self>>, Failure> {
         let Source { reader, checkpoint } = from;
         Ok(Layers::through(&self.ring, reader, checkpoint, plan, timeline)?)
+    }
+
+    fn encoder_rows(&self) -> usize {
+        GPU_ENCODER_ROWS
     }
 
     fn tensor(&self, tensor: Tensor) -> Result<TensorOf<Self>, Failure> {
@@ -374,6 +385,13 @@ const SLOT_ALIGN_BYTES: u64 = 4096;
 const F32_BYTES: u64 = 4;
 /// On a GPU each intermediate result has room in f32 and, beside it, in 16 bits.
 const RESULT_BYTES: u64 = F32_BYTES + 2;
+
+/// Rows of a pass on a CPU: enough for the products to be limited by arithmetic, few enough for what lies between two of
+/// them to stay in its caches.
+const CPU_ENCODER_ROWS: usize = 512;
+
+/// On a GPU, whose tiles of 128 rows and outputs shall fill all processors at a width of 384.
+const GPU_ENCODER_ROWS: usize = 8192;
 
 #[cfg(test)]
 mod tests {

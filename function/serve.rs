@@ -17,7 +17,7 @@ use std::thread;
 use std::time::Duration;
 
 use firstlight_generate::{ChatTemplate, Engine};
-use firstlight_model::{Draw, Error as ModelError, Passes, Rows};
+use firstlight_model::{Draw, Embeds, Error as ModelError, Kind, Passes, Rows};
 use firstlight_serve::{Keys, Limits, Listener, Model, Ready, Server, Settings, Speech, State};
 use firstlight_timeline::Timeline;
 use tokio::runtime::{Handle, Runtime};
@@ -27,8 +27,8 @@ use tokio::time::sleep;
 use crate::args::{HttpArgs, ReadyWhen, ServeArgs};
 use crate::failure::Failure;
 use crate::processor::{Chosen, Opening, Processor};
-use crate::start::Foreseen;
-use crate::{engine, report, start};
+use crate::start::{Foreseen, Known};
+use crate::{embed, engine, report, start};
 
 /// How long the last pass may take once nobody waits for it. One of 512 rows of a large model takes half of it.
 const LAST_PASS: Duration = Duration::from_secs(2);
@@ -244,18 +244,62 @@ impl Load {
     fn run(&self, opening: Opening) -> Result<(), Failure> {
         let _guard = self.io.enter();
         let Self { args, timeline, .. } = self;
-        let reading = start::read_and_choose(&args.model, &args.store, opening, timeline);
-        let (ready, chosen) = self.io.block_on(reading)?;
+        let cache = opening.cache;
+        let reading = start::read(&args.model, &args.store, Kind::parse, timeline);
+        let chosen = opening.chosen(timeline);
+        let (ready, chosen) = self.io.block_on(async { tokio::try_join!(reading, chosen) })?;
+        self.model.is_loading();
+        let start::Ready { known, tokenizer, texts } = ready;
+        let Known { reader, location, config, spec, checkpoint } = known;
+        match spec {
+            Kind::Decoder(spec) => {
+                timeline.describe("architecture", spec.architecture);
+                let known = Known { reader, location, config, spec, checkpoint };
+                let chosen = chosen.keeping(cache, known.dtype())?;
+                self.answer(chosen, start::Ready { known, tokenizer, texts })
+            }
+            Kind::Encoder(spec) => {
+                timeline.describe("architecture", spec.architecture);
+                let sentence = self.io.block_on(embed::read_sentence(reader.clone()))?;
+                let known = Known { reader, location, config, spec, checkpoint };
+                self.embed(chosen, embed::Ready { known, sentence, tokenizer })
+            }
+        }
+    }
+
+    fn answer(&self, chosen: Chosen, ready: start::Ready) -> Result<(), Failure> {
         match chosen {
             Chosen::Cpu(cpu) => self.compute(cpu, ready),
             Chosen::Gpu(gpu) => self.compute(*gpu, ready),
         }
     }
 
+    fn embed(&self, chosen: Chosen, ready: embed::Ready) -> Result<(), Failure> {
+        match chosen {
+            Chosen::Cpu(cpu) => self.compute_embeddings(cpu, ready),
+            Chosen::Gpu(gpu) => self.compute_embeddings(*gpu, ready),
+        }
+    }
+
+    fn compute_embeddings<P: Processor>(
+        &self,
+        processor: P,
+        ready: embed::Ready,
+    ) -> Result<(), Failure> {
+        let Self { args, timeline, model, io } = self;
+        let begun = ready.begin(&processor, &args.store, io, timeline)?;
+        let embed::Begun { embedder, worker, weights } = begun;
+        model.embeds(embedder);
+        processor.compute(|device| {
+            let passes = weights.on(device)?;
+            let passes = Announced { passes, model: model.clone(), is_ready: false };
+            worker.run(passes).map_err(Failure::Embedder)
+        })
+    }
+
     fn compute<P: Processor>(&self, processor: P, ready: start::Ready) -> Result<(), Failure> {
         let Self { args, timeline, model, io } = self;
         let start::Ready { known, tokenizer, texts } = ready;
-        model.is_loading();
         let foreseen =
             Foreseen::Requests { rows: args.engine.max_num_batched_tokens.get() as usize };
         let begun = start::stream(&processor, &known, &args.store, foreseen, timeline)?;
@@ -288,6 +332,31 @@ impl<P> Announced<P> {
             self.model.is_ready();
             tracing::info!("the model is loaded");
         }
+    }
+}
+
+impl<E: Embeds> Embeds for Announced<E> {
+    fn max_rows(&self) -> usize {
+        self.passes.max_rows()
+    }
+
+    fn max_texts(&self) -> usize {
+        self.passes.max_texts()
+    }
+
+    /// Takes all the weights that are still to come.
+    fn embed(&mut self, texts: &[&[u32]]) -> Result<Vec<Vec<f32>>, ModelError> {
+        let embeddings = self.passes.embed(texts)?;
+        self.announce();
+        Ok(embeddings)
+    }
+
+    fn pull(&mut self) -> Result<bool, ModelError> {
+        let more = self.passes.pull()?;
+        if !more {
+            self.announce();
+        }
+        Ok(more)
     }
 }
 

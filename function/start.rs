@@ -41,8 +41,8 @@ const FIRST_REQUESTS: usize = 7;
 const WARM_AFTER: Duration = Duration::from_millis(2);
 
 /// A model that can be planned.
-pub(crate) struct Ready {
-    pub(crate) known: Known,
+pub(crate) struct Ready<S = Spec> {
+    pub(crate) known: Known<S>,
     pub(crate) tokenizer: JoinHandle<Result<Tokenizer, Failure>>,
     pub(crate) texts: JoinHandle<Result<Texts, Failure>>,
 }
@@ -86,17 +86,21 @@ pub(crate) fn runtime(threads: NonZero<usize>) -> Result<Runtime, Failure> {
     runtime.map_err(Failure::io("starting the I/O threads"))
 }
 
-/// Reads what a plan needs, and begins to read the rest.
-async fn read(model: &str, args: &StoreArgs, timeline: &Timeline) -> Result<Ready, Failure> {
+/// Reads what a plan needs, config.json by `parse`, and begins to read the rest.
+pub(crate) async fn read<S>(
+    model: &str,
+    args: &StoreArgs,
+    parse: fn(&[u8]) -> Result<S, ModelError>,
+    timeline: &Timeline,
+) -> Result<Ready<S>, Failure> {
     timeline.mark(Mark::RuntimeUp);
     let (location, reader) = open_store(model, args, timeline).await?;
     let connections = warm_connections(&location, args);
     // A future is begun when it is polled: behind the request for config.json.
     let behind = async { read_the_rest(reader.clone(), connections, timeline.clone()) };
-    let model = read_model(location, reader.clone(), Spec::parse, timeline);
+    let model = read_model(location, reader.clone(), parse, timeline);
     let (known, (tokenizer, extras)) = tokio::join!(biased; model, behind);
     let known = known?;
-    timeline.describe("architecture", known.spec.architecture);
     let config = known.config.clone();
     let texts = tokio::spawn(async move { texts(extras, &config).await });
     Ok(Ready { known, tokenizer, texts })
@@ -110,7 +114,9 @@ pub(crate) async fn read_and_choose(
     timeline: &Timeline,
 ) -> Result<(Ready, Chosen), Failure> {
     let cache = opening.cache;
-    let (ready, chosen) = tokio::try_join!(read(model, args, timeline), opening.chosen(timeline))?;
+    let reading = read(model, args, Spec::parse, timeline);
+    let (ready, chosen) = tokio::try_join!(reading, opening.chosen(timeline))?;
+    timeline.describe("architecture", ready.known.spec.architecture);
     let chosen = chosen.keeping(cache, ready.known.dtype())?;
     Ok((ready, chosen))
 }

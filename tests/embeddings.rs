@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 
 use firstlight_bucket::{Bucket, Objects};
 use libtest_mimic::{Arguments, run};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use support::needs::trial;
 use support::process::Firstlight;
 use support::published::minilm;
+use support::serving::Serving;
 
 mod support;
 
@@ -26,6 +27,9 @@ fn main() {
             same_streamed(&folder);
         }),
         trial("a_long_text_is_refused_or_cut", minilm, |folder: PathBuf| long_texts(&folder)),
+        trial("served_embeddings_are_those_of_the_command", minilm, |folder: PathBuf| {
+            same_served(&folder);
+        }),
     ];
     run(&Arguments::from_args(), trials).exit();
 }
@@ -128,4 +132,26 @@ fn long_texts(folder: &Path) {
     let cut = embed(text_of(folder), &[&long], &[("FIRSTLIGHT_TRUNCATE", "true".to_owned())]);
     let short = embed(text_of(folder), &[&"word ".repeat(254)], &[]);
     assert_eq!(cut, short);
+}
+
+/// A request that rides the load and one behind it; what makes no text says so.
+fn same_served(folder: &Path) {
+    let texts = ["Each sentence is converted", "na\u{ef}ve caf\u{e9}"];
+    let serving = Serving::start(&[text_of(folder)]);
+    let status = serving.status();
+    let model = status["model"].as_str().expect("a name");
+    for _ in 0..2 {
+        let asked = json!({"model": model, "input": texts, "encoding_format": "float"});
+        let answer = serving.post("/v1/embeddings", &asked).ok().json();
+        assert_eq!(answer["data"].as_array().expect("a list").len(), texts.len());
+        for (index, expected) in embed(text_of(folder), &texts, &[]).iter().enumerate() {
+            let vector = answer["data"][index]["embedding"].as_array().expect("a list");
+            let vector: Vec<_> = vector.iter().map(|x| x.as_f64().expect("a number")).collect();
+            assert!(vector == expected.vector, "text {index}");
+        }
+    }
+    let asked = json!({"model": model, "messages": [{"role": "user", "content": "Hello"}]});
+    let refused = serving.post("/v1/chat/completions", &asked);
+    assert_eq!(refused.status, 400, "{}", refused.body);
+    assert!(refused.body.contains("embeddings"), "{}", refused.body);
 }
