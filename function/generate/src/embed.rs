@@ -23,11 +23,13 @@ mod worker;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 pub use self::job::{Embeddings, Job, Out};
 pub use self::worker::Worker;
 use crate::engine::Refusal;
+use crate::generation::check_ids;
+use crate::serving::Phase;
 use crate::{Error, Result, Tokenizer};
 
 /// What an embedder takes.
@@ -84,15 +86,6 @@ struct State {
     statistics: Statistics,
     /// Of late: how soon somebody who is refused should come back.
     tokens_per_s: f64,
-}
-
-enum Phase {
-    Serving,
-    /// Nothing is taken any more, and nothing goes on past this moment.
-    Stopping {
-        deadline: Instant,
-    },
-    Failed(Arc<Error>),
 }
 
 impl Embedder {
@@ -158,18 +151,13 @@ impl Embedder {
     /// Why it failed, if it did.
     #[must_use]
     pub fn failure(&self) -> Option<Arc<Error>> {
-        match &self.shared.state().phase {
-            Phase::Failed(error) => Some(Arc::clone(error)),
-            Phase::Serving | Phase::Stopping { .. } => None,
-        }
+        self.shared.state().phase.failure()
     }
 
     /// Takes no more jobs. Those that were taken are finished, as far as that is done within
     /// `drain`; then the worker's run ends. Does not wait.
     pub fn stop(&self, drain: Duration) {
-        let mut state = self.shared.state();
-        if matches!(state.phase, Phase::Serving) {
-            state.phase = Phase::Stopping { deadline: Instant::now() + drain };
+        if self.shared.state().phase.stop(drain) {
             self.shared.changed.notify_one();
         }
     }
@@ -178,17 +166,11 @@ impl Embedder {
 impl Limits {
     /// Whether the tokens of a text can be computed.
     fn check(&self, ids: &[u32]) -> Result<()> {
-        let vocabulary_size = self.vocabulary_size;
         if ids.is_empty() {
             return Err(Error::EmptyPrompt);
         }
         self.check_length(ids)?;
-        match ids.iter().position(|&id| id as usize >= vocabulary_size) {
-            Some(position) => {
-                Err(Error::IdOutOfRange { position, id: ids[position], vocabulary_size })
-            }
-            None => Ok(()),
-        }
+        check_ids(ids, self.vocabulary_size)
     }
 
     fn check_length(&self, ids: &[u32]) -> Result<()> {
@@ -208,11 +190,7 @@ impl Shared {
 impl State {
     /// Whether a job could be taken.
     fn check(&self, limits: &Limits) -> Result<(), Refusal> {
-        match &self.phase {
-            Phase::Failed(error) => return Err(Refusal::Failed(Arc::clone(error))),
-            Phase::Stopping { .. } => return Err(Refusal::Stopping),
-            Phase::Serving => {}
-        }
+        self.phase.check()?;
         let waiting = self.statistics.waiting;
         if waiting >= limits.max_waiting {
             return Err(Refusal::QueueFull { waiting, retry_after_s: self.retry_after_s() });

@@ -33,11 +33,11 @@ pub use job::{Cancelled, Event, Job, Out, Token, Usage};
 pub use refusal::Refusal;
 pub use statistics::Statistics;
 pub use worker::Worker;
-pub(crate) use worker::{failed, panicked};
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use crate::serving::Phase;
 use crate::{Error, Generation, GenerationRequest, Tokenizer};
 use answer::Answer;
 use pace::Pace;
@@ -84,15 +84,6 @@ struct State {
     /// Answers whose listeners went away before they began.
     cancelled_waiting: u64,
     pace: Pace,
-}
-
-enum Phase {
-    Serving,
-    /// Nothing is taken any more, and nothing goes on past this moment.
-    Stopping {
-        deadline: Instant,
-    },
-    Failed(Arc<Error>),
 }
 
 impl Engine {
@@ -160,18 +151,13 @@ impl Engine {
     /// Why it failed, if it did.
     #[must_use]
     pub fn failure(&self) -> Option<Arc<Error>> {
-        match &self.shared.state().phase {
-            Phase::Failed(error) => Some(Arc::clone(error)),
-            Phase::Serving | Phase::Stopping { .. } => None,
-        }
+        self.shared.state().phase.failure()
     }
 
     /// Takes no more jobs. Those that were taken are finished, as far as that is done within
     /// `drain`; then the worker's run ends. Does not wait.
     pub fn stop(&self, drain: Duration) {
-        let mut state = self.shared.state();
-        if matches!(state.phase, Phase::Serving) {
-            state.phase = Phase::Stopping { deadline: Instant::now() + drain };
+        if self.shared.state().phase.stop(drain) {
             self.shared.changed.notify_one();
         }
     }
@@ -197,11 +183,7 @@ impl Shared {
 impl State {
     /// Whether a job could be taken at all.
     fn check(&self) -> Result<(), Refusal> {
-        match &self.phase {
-            Phase::Failed(error) => return Err(Refusal::Failed(Arc::clone(error))),
-            Phase::Stopping { .. } => return Err(Refusal::Stopping),
-            Phase::Serving => {}
-        }
+        self.phase.check()?;
         if self.queue.is_full() {
             let waiting = self.queue.len();
             return Err(Refusal::QueueFull { waiting, retry_after_s: self.pace.retry_after_s() });

@@ -172,10 +172,13 @@ fn check_prompt(request: &GenerationRequest<'_>) -> Result<()> {
     if prompt_ids.len() >= context_length {
         return Err(Error::PromptTooLong { prompt_tokens: prompt_ids.len(), context_length });
     }
-    match prompt_ids.iter().position(|&id| id as usize >= vocabulary_size) {
-        Some(position) => {
-            Err(Error::IdOutOfRange { position, id: prompt_ids[position], vocabulary_size })
-        }
+    check_ids(prompt_ids, vocabulary_size)
+}
+
+/// That the model has every one of them.
+pub(crate) fn check_ids(ids: &[u32], vocabulary_size: usize) -> Result<()> {
+    match ids.iter().position(|&id| id as usize >= vocabulary_size) {
+        Some(position) => Err(Error::IdOutOfRange { position, id: ids[position], vocabulary_size }),
         None => Ok(()),
     }
 }

@@ -17,7 +17,7 @@
 //! - [`generation`]: the state machine that joins the last four
 //! - [`bias`]: what a user adds to logits; [`logprobs`]: how likely a token was
 //! - [`engine`]: many generations at once, on one thread that computes
-//! - [`embed`]: embeddings of many texts, on one thread that computes
+//! - [`embed`]: embeddings of many texts, on one thread that computes; `serving`: what both have in common
 //! - [`error`]: what can be wrong with any of it
 
 #![forbid(unsafe_code)]
@@ -33,6 +33,7 @@ pub mod generation_config;
 pub mod logprobs;
 pub mod sampler;
 pub mod sampling;
+mod serving;
 pub mod settings;
 pub mod stop;
 pub mod stop_strings;

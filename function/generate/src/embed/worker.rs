@@ -8,16 +8,15 @@
 //! to everybody who asks from then on.
 
 use std::mem;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
 use firstlight_model::Embeds;
 
 use super::turns::{Pick, Room, Turn, Turns};
-use super::{Embeddings, Job, Phase, Shared};
+use super::{Embeddings, Job, Shared};
 use crate::Error;
-use crate::engine::{failed, panicked};
+use crate::serving::{failed, guarded};
 
 /// The end of an embedder that computes. Where it is dropped before it ran, all jobs fail.
 pub struct Worker {
@@ -34,8 +33,7 @@ impl Worker {
     pub fn run(self, model: impl Embeds) -> Result<(), Arc<Error>> {
         let shared = &self.shared;
         let mut passes = Running { shared, turns: Turns::default(), model, is_loading: true };
-        let ended = catch_unwind(AssertUnwindSafe(|| passes.serve()));
-        let ended = ended.unwrap_or_else(|panic| Err(panicked(&*panic))).map_err(Arc::new);
+        let ended = guarded(|| passes.serve());
         if let Err(error) = &ended {
             passes.fail(error);
         }
@@ -50,8 +48,7 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        let is_serving = matches!(self.shared.state().phase, Phase::Serving);
-        let error = if is_serving { Error::EngineGone } else { Error::EngineStopped };
+        let error = self.shared.state().phase.without_worker();
         self.shared.fail(&Arc::new(error));
     }
 }
@@ -62,9 +59,7 @@ impl Shared {
     fn fail(&self, error: &Arc<Error>) {
         let arrived = {
             let mut state = self.state();
-            if matches!(state.phase, Phase::Serving) {
-                state.phase = Phase::Failed(Arc::clone(error));
-            }
+            state.phase.fail(error);
             (state.statistics.waiting, state.statistics.waiting_tokens) = (0, 0);
             mem::take(&mut state.arrived)
         };
@@ -108,16 +103,19 @@ impl<M: Embeds> Running<'_, M> {
             self.let_go();
             let state = self.shared.state();
             let is_idle = self.turns.is_empty();
-            match state.phase {
-                Phase::Stopping { deadline } if is_idle || Instant::now() >= deadline => {
-                    drop(state);
-                    self.fail(&Arc::new(Error::EngineStopped));
-                    return Next::End;
+            if state.phase.is_over(is_idle) {
+                drop(state);
+                self.fail(&Arc::new(Error::EngineStopped));
+                return Next::End;
+            }
+            if !is_idle {
+                return Next::Pass;
+            }
+            if state.arrived.is_empty() {
+                if self.is_loading {
+                    return Next::Pull;
                 }
-                _ if !is_idle => return Next::Pass,
-                _ if !state.arrived.is_empty() => {}
-                _ if self.is_loading => return Next::Pull,
-                _ => drop(self.shared.changed.wait(state)),
+                drop(self.shared.changed.wait(state));
             }
         }
     }

@@ -8,18 +8,16 @@
 //! Whatever goes wrong with the model, or with the worker itself, is told to everybody who waits and
 //! to everybody who asks from then on.
 
-use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, MutexGuard};
-use std::time::Instant;
 
 use firstlight_model::{Passes, Rows};
 
 use super::answer::Answer;
 use super::blocks::Blocks;
 use super::schedule::{Part, Schedule};
-use super::{Phase, Shared, State, Statistics};
+use super::{Shared, State, Statistics};
 use crate::Error;
+use crate::serving::{failed, guarded};
 
 /// The end of an engine that computes. Where it is dropped before it ran, all jobs fail.
 pub struct Worker {
@@ -39,8 +37,7 @@ impl Worker {
         let schedule = Schedule::new(blocks, limits.max_running);
         let done = Statistics::default();
         let mut passes = Running { shared: &self.shared, schedule, model, is_loading: true, done };
-        let ended = catch_unwind(AssertUnwindSafe(|| passes.serve()));
-        let ended = ended.unwrap_or_else(|panic| Err(panicked(&*panic))).map_err(Arc::new);
+        let ended = guarded(|| passes.serve());
         if let Err(error) = &ended {
             passes.fail(error);
         }
@@ -55,12 +52,8 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        let is_serving = matches!(self.shared.state().phase, Phase::Serving);
-        self.shared.fail(&Arc::new(if is_serving {
-            Error::EngineGone
-        } else {
-            Error::EngineStopped
-        }));
+        let error = self.shared.state().phase.without_worker();
+        self.shared.fail(&Arc::new(error));
     }
 }
 
@@ -70,9 +63,7 @@ impl Shared {
     fn fail(&self, error: &Arc<Error>) {
         let waiting = {
             let mut state = self.state();
-            if matches!(state.phase, Phase::Serving) {
-                state.phase = Phase::Failed(Arc::clone(error));
-            }
+            state.phase.fail(error);
             state.queue.take_all()
         };
         for mut answer in waiting {
@@ -124,16 +115,19 @@ impl<M: Passes> Running<'_, M> {
             self.let_in();
             let state = self.publish();
             let is_idle = self.schedule.is_empty();
-            match state.phase {
-                Phase::Stopping { deadline } if is_idle || Instant::now() >= deadline => {
-                    drop(state);
-                    self.fail(&Arc::new(Error::EngineStopped));
-                    return Next::End;
+            if state.phase.is_over(is_idle) {
+                drop(state);
+                self.fail(&Arc::new(Error::EngineStopped));
+                return Next::End;
+            }
+            if !is_idle {
+                return Next::Pass;
+            }
+            if state.queue.is_empty() {
+                if self.is_loading {
+                    return Next::Pull;
                 }
-                _ if !is_idle => return Next::Pass,
-                _ if !state.queue.is_empty() => {}
-                _ if self.is_loading => return Next::Pull,
-                _ => drop(self.shared.changed.wait(state)),
+                drop(self.shared.changed.wait(state));
             }
         }
     }
@@ -286,16 +280,6 @@ fn rows<'a>(schedule: &'a Schedule<Answer>, part: &Part) -> Rows<'a> {
         blocks: schedule.blocks_of(part.sequence),
         logits: part.is_last,
     }
-}
-
-pub(crate) fn failed(error: firstlight_model::Error) -> Error {
-    Error::Model(Box::new(error))
-}
-
-pub(crate) fn panicked(panic: &(dyn Any + Send)) -> Error {
-    let text = panic.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    Error::EnginePanicked { message: text.unwrap_or("it did not say why").to_owned() }
 }
 
 /// Rows of prompts in a pass that waits for weights. What it keeps of a row is one vector of the

@@ -1,0 +1,84 @@
+//! What an engine and an embedder have in common: from the first job that is taken to the reason why
+//! none is taken any more.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::Error;
+use crate::engine::Refusal;
+
+/// Whether jobs are taken.
+pub(crate) enum Phase {
+    Serving,
+    /// Nothing is taken any more, and nothing goes on past this moment.
+    Stopping {
+        deadline: Instant,
+    },
+    Failed(Arc<Error>),
+}
+
+impl Phase {
+    /// Refuses where nothing is taken.
+    pub(crate) fn check(&self) -> Result<(), Refusal> {
+        match self {
+            Self::Serving => Ok(()),
+            Self::Stopping { .. } => Err(Refusal::Stopping),
+            Self::Failed(error) => Err(Refusal::Failed(Arc::clone(error))),
+        }
+    }
+
+    pub(crate) fn failure(&self) -> Option<Arc<Error>> {
+        match self {
+            Self::Failed(error) => Some(Arc::clone(error)),
+            Self::Serving | Self::Stopping { .. } => None,
+        }
+    }
+
+    /// Says whether this is new.
+    pub(crate) fn stop(&mut self, drain: Duration) -> bool {
+        let is_new = matches!(self, Self::Serving);
+        if is_new {
+            *self = Self::Stopping { deadline: Instant::now() + drain };
+        }
+        is_new
+    }
+
+    /// The reason for all who ask from now on, where nothing else is said to them already.
+    pub(crate) fn fail(&mut self, error: &Arc<Error>) {
+        if matches!(self, Self::Serving) {
+            *self = Self::Failed(Arc::clone(error));
+        }
+    }
+
+    /// Whether a worker that was told to stop does, now that it has nothing more to do or has.
+    pub(crate) fn is_over(&self, is_idle: bool) -> bool {
+        matches!(self, Self::Stopping { deadline } if is_idle || Instant::now() >= *deadline)
+    }
+
+    /// Why there is no answer where the worker is gone.
+    pub(crate) fn without_worker(&self) -> Error {
+        match self {
+            Self::Serving => Error::EngineGone,
+            Self::Stopping { .. } | Self::Failed(_) => Error::EngineStopped,
+        }
+    }
+}
+
+/// Does `serve`, whose panic is an error like others.
+pub(crate) fn guarded(serve: impl FnOnce() -> Result<(), Error>) -> Result<(), Arc<Error>> {
+    let ended = catch_unwind(AssertUnwindSafe(serve));
+    ended.unwrap_or_else(|panic| Err(panicked(&*panic))).map_err(Arc::new)
+}
+
+fn panicked(panic: &(dyn Any + Send)) -> Error {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    Error::EnginePanicked { message: text.unwrap_or("it did not say why").to_owned() }
+}
+
+/// What the model says of itself.
+pub(crate) fn failed(error: firstlight_model::Error) -> Error {
+    Error::Model(Box::new(error))
+}
