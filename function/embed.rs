@@ -11,9 +11,9 @@ use firstlight_device::Device;
 use firstlight_generate::embed::{Embedder, Job, Limits, Out, Worker};
 use firstlight_generate::engine::{Cancelled, Refusal};
 use firstlight_generate::{Error as TextError, Tokenizer};
-use firstlight_load::{Layer, Layers};
+use firstlight_load::Layers;
 use firstlight_model::{
-    Embeds, Encoder, EncoderSettings, EncoderSpec, Footprint, Group, Names, Sentence, SentenceFiles,
+    Embeds, Encoder, EncoderSettings, EncoderSpec, Footprint, Names, Sentence, SentenceFiles,
 };
 use firstlight_plan::Plan;
 use firstlight_store::Reader;
@@ -150,8 +150,7 @@ impl<T> Weights<T> {
         device: D,
     ) -> Result<impl Embeds + use<D, T>, Failure> {
         let Self { spec, settings, layers } = self;
-        let group = |layer: Layer<_>| Group { stage: layer.stage, tensors: layer.tensors };
-        let groups = layers.map(move |layer| layer.map(group));
+        let groups = layers.map(|layer| layer.map(start::group));
         Ok(Encoder::new(device, spec, settings, groups)?)
     }
 }

@@ -5,16 +5,16 @@
 
 use firstlight_device::{Device, KV_BLOCK};
 use firstlight_generate::engine::Limits;
-use firstlight_load::{Computing, Layer};
+use firstlight_load::Computing;
 use firstlight_model::{
-    DEFAULT_CHUNK_ROWS, Decoder, Draw, Error as ModelError, Group, Passes, Rows, Settings, Spec,
+    DEFAULT_CHUNK_ROWS, Decoder, Draw, Error as ModelError, Passes, Rows, Settings, Spec,
 };
 use firstlight_timeline::Timeline;
 
 use crate::args::EngineArgs;
 use crate::failure::Failure;
 use crate::processor::Processor;
-use crate::start::{Begun, Known};
+use crate::start::{self, Begun, Known};
 
 /// What an engine may use of `processor`, on which the load of the weights has begun.
 pub(crate) fn limits<P: Processor>(
@@ -77,13 +77,9 @@ pub(crate) fn model<D: Device>(
         logits_rows: limits.max_running,
     };
     let computing = begun.layers.computing();
-    let groups = begun.layers.map(|layer| layer.map(group));
+    let groups = begun.layers.map(|layer| layer.map(start::group));
     let decoder = Decoder::new(device, spec, settings, groups)?;
     Ok(Watched { decoder, computing })
-}
-
-fn group<T>(layer: Layer<T>) -> Group<T> {
-    Group { stage: layer.stage, tensors: layer.tensors }
 }
 
 /// A model whose clock is told when the arithmetic of the latest layer has ended.

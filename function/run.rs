@@ -9,7 +9,7 @@ use firstlight_generate::{
     ChatTemplate, DEFAULT_MAX_TOKENS, Flags, Generation, GenerationRequest, Message,
     Settings as Generating, Step,
 };
-use firstlight_load::{Layer, Layers};
+use firstlight_load::Layers;
 use firstlight_model::{
     DEFAULT_CHUNK_ROWS, Decoder, Group, PromptRows, Sequence, Settings as Decoding, Spec,
     StageOrder,
@@ -183,7 +183,7 @@ impl<T> Answer<T> {
             chunk_rows: DEFAULT_CHUNK_ROWS,
             logits_rows: 1,
         };
-        let groups = begun.layers.map(|layer| layer.map(group));
+        let groups = begun.layers.map(|layer| layer.map(start::group));
         let mut decoder = Decoder::new(device, spec, settings, groups)?;
         if let Some(rows) = self.rows {
             decoder.give_rows(rows);
@@ -222,10 +222,6 @@ where
         [Some(token)] => generation.accept(token)?,
         _ => generation.step(&decoder.logits()?)?,
     })
-}
-
-fn group<T>(layer: Layer<T>) -> Group<T> {
-    Group { stage: layer.stage, tensors: layer.tensors }
 }
 
 /// Writes a piece of the answer at once; says whether anybody still reads.

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use firstlight_device::DType;
 use firstlight_generate::{GenerationConfig, Tokenizer};
-use firstlight_load::{Checkpoint, Layers, SUPPORTED};
+use firstlight_load::{Checkpoint, Layer, Layers, SUPPORTED};
 use firstlight_model::{
-    DEFAULT_CHUNK_ROWS, Error as ModelError, Footprint, MAX_CONFIG_BYTES, Spec,
+    DEFAULT_CHUNK_ROWS, Error as ModelError, Footprint, Group, MAX_CONFIG_BYTES, Spec,
     Stage as ModelStage, StageOrder,
 };
 use firstlight_plan::{Limits as PlanLimits, Plan, Stage, Want};
@@ -182,6 +182,11 @@ pub(crate) async fn known(
 ) -> Result<Known, Failure> {
     let (location, reader) = open_store(model, args, timeline).await?;
     read_model(location, reader, Spec::parse, timeline).await
+}
+
+/// What was loaded, as a model takes it.
+pub(crate) fn group<T>(layer: Layer<T>) -> Group<T> {
+    Group { stage: layer.stage, tensors: layer.tensors }
 }
 
 /// The stages of `spec` as a plan wants them.
