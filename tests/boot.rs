@@ -17,7 +17,10 @@ use firstlight_bucket::{Bucket, Builder, Objects};
 use support::traced::Traced;
 
 /// What is allowed before the first request. Which requests of a start have begun by then depends on the order in which
-/// threads run, so that a count is one of a few; each limit is a tenth above the highest seen in 20 runs.
+/// threads run, so that a count is one of a few; each limit of calls is a tenth above the highest seen in 20 runs.
+///
+/// How many pages one fault maps depends on what the page cache holds of the binary and in what pieces: one that was
+/// just written takes up to a quarter more than one that was read from the disk. Limits of faults leave room for that.
 struct Budget {
     calls: usize,
     /// Fewer where the code is optimised, and so lies on fewer pages.
@@ -25,10 +28,10 @@ struct Budget {
 }
 
 /// Over HTTP. Seen: 155 to 209 calls; 578 to 796 faults, optimised 307 to 400.
-const HTTP: Budget = Budget { calls: 230, faults: if cfg!(debug_assertions) { 870 } else { 440 } };
+const HTTP: Budget = Budget { calls: 230, faults: if cfg!(debug_assertions) { 1200 } else { 600 } };
 /// Over TLS, up to the first bytes of a handshake, with one certificate to trust and a name to look up. Seen: 232 to 400
-/// calls; 836 to 943 faults, optimised 428 to 511.
-const TLS: Budget = Budget { calls: 440, faults: if cfg!(debug_assertions) { 1040 } else { 560 } };
+/// calls; 836 to 1190 faults, optimised 428 to 511.
+const TLS: Budget = Budget { calls: 440, faults: if cfg!(debug_assertions) { 1600 } else { 800 } };
 
 #[test]
 fn an_http_request_is_on_the_wire_within_its_budget() {
