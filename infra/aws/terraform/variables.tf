@@ -1,0 +1,106 @@
+variable "name" {
+  type        = string
+  description = "What the function and all that belongs to it are called; a part of a bucket's name."
+  default     = "firstlight"
+
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9-]{0,40}$", var.name))
+    error_message = "Lower case letters, digits and hyphens, a letter first, 41 at most."
+  }
+}
+
+variable "package" {
+  type        = string
+  description = "The zip of the function: `infra/lambda arm64` makes target/lambda/arm64.zip."
+
+  validation {
+    condition     = endswith(var.package, ".zip")
+    error_message = "A zip with `bootstrap` in it."
+  }
+}
+
+variable "architecture" {
+  type        = string
+  description = "That of the package; arm64 costs less."
+  default     = "arm64"
+
+  validation {
+    condition     = contains(["arm64", "x86_64"], var.architecture)
+    error_message = "arm64 or x86_64."
+  }
+}
+
+variable "model_bucket" {
+  type        = string
+  description = "The bucket of the model, in this region."
+
+  validation {
+    condition     = can(regex("^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$", var.model_bucket))
+    error_message = "The name of a bucket, without s3://."
+  }
+}
+
+variable "model_prefix" {
+  type        = string
+  description = "Where the model is in that bucket, without a slash at its ends."
+
+  validation {
+    condition     = can(regex("^[^/*?](.*[^/*?])?$", var.model_prefix))
+    error_message = "A prefix without a slash at its ends, and without wildcards: it becomes a part of a policy."
+  }
+}
+
+variable "memory_mib" {
+  type        = number
+  description = "Weights, keys and values, and 100 MB; processors come with it, one for each 1,769."
+  default     = 3008 # what every account may have; 10,240 are for the asking
+
+  validation {
+    condition     = var.memory_mib >= 512 && var.memory_mib <= 10240 && floor(var.memory_mib) == var.memory_mib
+    error_message = "A whole number from 512 to 10,240."
+  }
+}
+
+variable "timeout_s" {
+  type        = number
+  description = "A load and an answer."
+  default     = 300
+
+  validation {
+    condition     = var.timeout_s >= 10 && var.timeout_s <= 900
+    error_message = "From 10 to 900."
+  }
+}
+
+variable "reserved_concurrency" {
+  type        = number
+  description = "Instances at most; each has the model in its memory, and answers one request at a time."
+  default     = 10
+
+  validation {
+    condition     = var.reserved_concurrency > var.queue_concurrency
+    error_message = "More than queue_concurrency, or the queue leaves nothing for the URL."
+  }
+}
+
+variable "queue_concurrency" {
+  type        = number
+  description = "Of these, so many at most for the queue."
+  default     = 5
+
+  validation {
+    condition     = var.queue_concurrency >= 2 && var.queue_concurrency <= 1000
+    error_message = "From 2 to 1000, as Lambda has it."
+  }
+}
+
+variable "log_days" {
+  type        = number
+  description = "How long logs are kept."
+  default     = 30
+
+  validation {
+    condition     = contains([1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400], var.log_days)
+    error_message = "One of the periods that CloudWatch has, 400 at most."
+  }
+}
