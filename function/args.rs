@@ -2,7 +2,7 @@
 #![expect(clippy::doc_markdown, reason = "these comments are help texts, read on a terminal")]
 
 use std::num::NonZero;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -45,6 +45,8 @@ pub(crate) enum Command {
     Embed(EmbedArgs),
     /// What a model is, what would be fetched in which order, and how long that takes
     Inspect(InspectArgs),
+    /// Ask a server that runs here whether it is well: the health check of a container
+    Health(HealthArgs),
 }
 
 impl Cli {
@@ -152,9 +154,8 @@ pub(crate) struct RunArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
-    /// Where the model is: s3://…, https://…, hf://… or a folder
-    #[arg(env = "MODEL")]
-    pub(crate) model: String,
+    #[command(flatten)]
+    pub(crate) place: PlaceArgs,
     #[command(flatten)]
     pub(crate) http: HttpArgs,
     #[command(flatten)]
@@ -168,6 +169,33 @@ pub(crate) struct ServeArgs {
     #[command(flatten)]
     pub(crate) store: StoreArgs,
 }
+
+/// A function is told where its model is by its platform.
+#[derive(Debug, Args)]
+pub(crate) struct PlaceArgs {
+    /// Where the model is: s3://…, https://…, hf://… or a folder; default: STORAGE_URI, or /mnt/models if a model is there
+    #[arg(env = "MODEL")]
+    model: Option<String>,
+    /// What KServe calls it
+    #[arg(long, hide = true, env = "STORAGE_URI")]
+    storage_uri: Option<String>,
+}
+
+impl PlaceArgs {
+    pub(crate) fn model(&self) -> Result<String, Failure> {
+        self.or_mounted(Path::new(MOUNTED))
+    }
+
+    /// A variable that is set to nothing is as good as none: so templates have it.
+    fn or_mounted(&self, folder: &Path) -> Result<String, Failure> {
+        let named = self.model.iter().chain(&self.storage_uri).find(|named| !named.is_empty());
+        let mounted = || folder.join("config.json").is_file().then(|| folder.display().to_string());
+        named.cloned().or_else(mounted).ok_or(Failure::NoModel)
+    }
+}
+
+/// Where KServe mounts models, and an image holds its own.
+const MOUNTED: &str = "/mnt/models";
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "HTTP")]
@@ -222,6 +250,25 @@ pub(crate) enum ReadyWhen {
     Accepting,
     /// When the model is loaded
     Loaded,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HealthArgs {
+    /// The address that the server listens at
+    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0", env = "FIRSTLIGHT_HOST")]
+    pub(crate) host: String,
+    /// The port that it listens at
+    #[arg(long, default_value_t = 8000, env = "PORT")]
+    pub(crate) port: u16,
+    /// Whether it should be kept: its model has not failed
+    #[arg(long, conflicts_with = "ready")]
+    pub(crate) live: bool,
+    /// Whether it should get requests (the default)
+    #[arg(long)]
+    pub(crate) ready: bool,
+    /// How long it may take to answer
+    #[arg(long, default_value = "2", value_name = "SECONDS", env = "FIRSTLIGHT_HEALTH_TIMEOUT")]
+    pub(crate) timeout: NonZero<u32>,
 }
 
 #[derive(Debug, Args)]
@@ -658,6 +705,22 @@ mod tests {
         for wrong in ["", "gpu", "cuda:", "cuda3", "cuda:-1", "CPU"] {
             assert!(wrong.parse::<Wanted>().is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_model_is_where_it_was_named_first_or_where_it_is_mounted() {
+        let folder = tempfile::tempdir().unwrap();
+        let found = |model: Option<&str>, storage_uri: Option<&str>| {
+            let (model, storage_uri) = (model.map(str::to_owned), storage_uri.map(str::to_owned));
+            PlaceArgs { model, storage_uri }.or_mounted(folder.path())
+        };
+        assert_eq!(found(Some("s3://a"), Some("s3://b")).unwrap(), "s3://a");
+        assert_eq!(found(None, Some("s3://b")).unwrap(), "s3://b");
+        assert_eq!(found(Some(""), Some("s3://b")).unwrap(), "s3://b");
+        assert!(matches!(found(Some(""), Some("")), Err(Failure::NoModel)), "an empty folder");
+        std::fs::write(folder.path().join("config.json"), "{}").unwrap();
+        assert_eq!(found(None, None).unwrap(), folder.path().to_str().unwrap());
+        assert_eq!(found(None, Some("s3://b")).unwrap(), "s3://b");
     }
 
     #[test]

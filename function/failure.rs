@@ -34,6 +34,15 @@ pub(crate) enum Failure {
          AutoTokenizer.from_pretrained('IN').save_pretrained('OUT')"
     )]
     NoTokenizer { location: String },
+    #[error(
+        "no model was named: MODEL and STORAGE_URI are not set, and /mnt/models has no config.json\nhint: firstlight \
+         serve s3://bucket/prefix"
+    )]
+    NoModel,
+    #[error("{url}: {source}")]
+    Unreachable { url: String, source: io::Error },
+    #[error("{url}: status {status}: {said}")]
+    Unwell { url: String, status: u16, said: String },
     #[error("{0}")]
     Embedder(Arc<firstlight_generate::Error>),
     #[error(

@@ -28,8 +28,9 @@ pub(crate) fn function(args: ServeArgs, timeline: &Timeline) -> Result<(), Failu
     if let Some(mebibytes) = args.function.function_memory {
         memory::limit(u64::from(mebibytes.get()) << 20);
     }
+    let place = args.place.model()?;
     let args = Arc::new(args);
-    let begun = Begun::begin(&args, timeline)?;
+    let begun = Begun::begin(&args, place, timeline)?;
     let settings = settings(&args).unwrap_or_else(|failure| {
         begun.fail(&failure);
         Settings::default()

@@ -5,7 +5,7 @@
 //! - [`args`]: the command line and the environment, typed; [`size`]: how much memory, as people write it
 //! - [`processor`]: what computes, chosen once
 //! - [`start`]: everything that a cold start does at once: store, heads, small files, tokenizer, plan, load
-//! - [`run`], [`serve`], [`embed`], [`inspect`], [`demo`]: the commands; [`lambda`]: `serve` as a function
+//! - [`run`], [`serve`], [`embed`], [`inspect`], [`health`], [`demo`]: the commands; [`lambda`]: `serve` as a function
 //! - [`prompt`], [`progress`], [`report`], [`log`]: what comes in from and goes out to whoever called
 //! - [`engine`]: what answers many at once may use of this machine, and the model that it drives
 //! - [`memory`]: what a model needs, and what this process may use
@@ -19,6 +19,7 @@ mod demo;
 mod embed;
 mod engine;
 mod failure;
+mod health;
 mod inspect;
 mod lambda;
 mod log;
@@ -70,6 +71,7 @@ fn dispatch(command: Option<Command>, main_ns: u64) -> Result<(), Failure> {
         }
         Some(Command::Embed(args)) => embed::embed(&args, &Timeline::start(Some(main_ns))),
         Some(Command::Inspect(args)) => inspect::inspect(&args, &Timeline::start(Some(main_ns))),
+        Some(Command::Health(args)) => health::health(&args),
         #[cfg(feature = "demo")]
         Some(Command::Demo(args)) => demo::demo(&args),
         #[cfg(feature = "demo")]

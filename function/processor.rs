@@ -271,6 +271,7 @@ impl Opening {
         let describe = |device: &str, why: &str| {
             timeline.describe("device", device);
             timeline.describe("device_why", why);
+            tracing::info!("computing on {device}: {why}");
         };
         let Some(gpu) = gpu else {
             describe("cpu", wanted.why_cpu());
@@ -284,7 +285,7 @@ impl Opening {
             Err(error) if wanted == Wanted::Auto && leaves_the_cpu(&error) => {
                 let why = reason(&error);
                 if !matches!(error, DeviceError::NoDriver | DeviceError::NoDevice) {
-                    tracing::warn!("the CPU computes: {why}");
+                    tracing::warn!("the GPU cannot be used");
                 }
                 describe("cpu", &why);
                 Ok(Chosen::Cpu(cpu))

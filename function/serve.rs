@@ -36,9 +36,10 @@ const LAST_PASS: Duration = Duration::from_secs(2);
 /// Serves until it is told to stop, or until nobody has asked for anything for long enough.
 pub(crate) fn serve(args: ServeArgs, timeline: &Timeline) -> Result<(), Failure> {
     report::check(&args.report.timeline)?;
+    let place = args.place.model()?;
     let listener = listen(&args.http)?;
     let args = Arc::new(args);
-    let begun = Begun::begin(&args, timeline)?;
+    let begun = Begun::begin(&args, place, timeline)?;
     let result = begun.runtime.block_on(until_stopped(&begun.server, listener, &args.http));
     let ended = begun.end();
     let written = report::write(&timeline.report(), &args.report.timeline);
@@ -57,18 +58,23 @@ pub(crate) struct Begun {
 }
 
 impl Begun {
-    /// Begins the load.
-    pub(crate) fn begin(args: &Arc<ServeArgs>, timeline: &Timeline) -> Result<Self, Failure> {
+    /// Begins the load of the model at a place.
+    pub(crate) fn begin(
+        args: &Arc<ServeArgs>,
+        place: String,
+        timeline: &Timeline,
+    ) -> Result<Self, Failure> {
         if let Some(link) = args.report.link {
             timeline.set_link(link.bytes_per_s());
         }
         let threads = args.machine.threads();
         let opening = Opening::begin(&args.machine, threads, &args.store, timeline);
-        let model = Model::new(names(args), timeline.clone());
+        let model = Model::new(names(&args.http, &place), timeline.clone());
         let server = Server::new(model.clone(), settings(&args.http)?);
         let runtime = start::runtime(threads)?;
         let load = Load {
             args: Arc::clone(args),
+            place,
             timeline: timeline.clone(),
             model: model.clone(),
             io: runtime.handle().clone(),
@@ -104,18 +110,18 @@ fn listen(args: &HttpArgs) -> Result<Listener, Failure> {
 }
 
 /// What requests may call the model: the hub's name for it or the last part of its address, or as it was called here.
-fn names(args: &ServeArgs) -> Vec<String> {
-    let given = &args.http.served_model_name;
+fn names(args: &HttpArgs, place: &str) -> Vec<String> {
+    let given = &args.served_model_name;
     if !given.is_empty() {
         return given.clone();
     }
-    let whole = args.model.trim_end_matches('/');
+    let whole = place.trim_end_matches('/');
     let short = match whole.strip_prefix("hf://") {
         Some(name) => name.split('@').next(),
         None => whole.rsplit('/').next(),
     };
-    let short = short.filter(|short| !short.is_empty()).unwrap_or(&args.model);
-    let mut names = vec![short.to_owned(), whole.to_owned(), args.model.clone()];
+    let short = short.filter(|short| !short.is_empty()).unwrap_or(place);
+    let mut names = vec![short.to_owned(), whole.to_owned(), place.to_owned()];
     names.dedup();
     names
 }
@@ -217,6 +223,8 @@ fn end_of(ended: &Receiver<Result<(), Failure>>, state: State) -> Result<(), Fai
 /// The load of a model, and all that is computed with it.
 struct Load {
     args: Arc<ServeArgs>,
+    /// Where the model is.
+    place: String,
     timeline: Timeline,
     model: Model,
     /// Where everything is read.
@@ -243,9 +251,9 @@ impl Load {
 
     fn run(&self, opening: Opening) -> Result<(), Failure> {
         let _guard = self.io.enter();
-        let Self { args, timeline, .. } = self;
+        let Self { args, place, timeline, .. } = self;
         let cache = opening.cache;
-        let reading = start::read(&args.model, &args.store, Kind::parse, timeline);
+        let reading = start::read(place, &args.store, Kind::parse, timeline);
         let chosen = opening.chosen(timeline);
         let (ready, chosen) = self.io.block_on(async { tokio::try_join!(reading, chosen) })?;
         self.model.is_loading();
@@ -286,7 +294,7 @@ impl Load {
         processor: P,
         ready: embed::Ready,
     ) -> Result<(), Failure> {
-        let Self { args, timeline, model, io } = self;
+        let Self { args, timeline, model, io, .. } = self;
         let begun = ready.begin(&processor, &args.store, io, timeline)?;
         let embed::Begun { embedder, worker, weights } = begun;
         model.embeds(embedder);
@@ -298,7 +306,7 @@ impl Load {
     }
 
     fn compute<P: Processor>(&self, processor: P, ready: start::Ready) -> Result<(), Failure> {
-        let Self { args, timeline, model, io } = self;
+        let Self { args, timeline, model, io, .. } = self;
         let start::Ready { known, tokenizer, texts } = ready;
         let foreseen =
             Foreseen::Requests { rows: args.engine.max_num_batched_tokens.get() as usize };

@@ -13,6 +13,7 @@ use std::time::Duration;
 use firstlight_bucket::{Bucket, Objects, Turnstile};
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use support::process::{Finished, Firstlight};
 use support::serving::{Answer, Serving, request_head};
 
 fn demo_model() -> PathBuf {
@@ -424,4 +425,39 @@ fn no_key_is_in_the_log() {
     let log = server.log();
     assert!(log.contains("\"route\":\"/v1/models\""), "{log}");
     assert!(!log.contains("secret"), "{log}");
+}
+
+#[test]
+fn health_is_asked_as_a_container_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut failed = Serving::start(&[folder.path().to_str().unwrap()]);
+    failed.until(|status| status["state"] == "FAILED");
+    let unwell = health(&failed, "--live").failure();
+    let port = failed.address.port();
+    assert_eq!(
+        unwell.stderr,
+        format!("error: http://127.0.0.1:{port}/health/live: status 503: {{\"live\":false}}\n")
+    );
+    failed.signal(Signal::TERM);
+    failed.ended();
+    assert!(health(&failed, "--ready").failure().stderr.contains("refused"));
+
+    let model = demo_model();
+    let server = Serving::start_with(&[], |it| it.env("STORAGE_URI", &model));
+    server.until(|status| status["state"] == "READY");
+    let port = server.address.port();
+    let well = Firstlight::new(["health"]).env("FIRSTLIGHT_HOST", "0.0.0.0");
+    let well = well.env("PORT", port.to_string()).run().success();
+    assert_eq!(well.stdout, format!("http://127.0.0.1:{port}/health/ready: {{\"ready\":true}}\n"));
+}
+
+fn health(server: &Serving, kind: &str) -> Finished {
+    let port = format!("--port={}", server.address.port());
+    Firstlight::new(["health", &port, kind]).run()
+}
+
+#[test]
+fn a_server_without_a_model_says_where_it_looked() {
+    let finished = Firstlight::new(["serve", "--port=0"]).env("MODEL", "").run().failure();
+    assert!(finished.stderr.contains("no model was named: MODEL and STORAGE_URI"), "{finished}");
 }
