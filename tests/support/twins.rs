@@ -89,8 +89,27 @@ impl Twins {
                 streamed += &stream.push(id).expect("it takes any id");
             }
             streamed += &stream.finish().expect("it takes any id");
-            assert_eq!(streamed, self.library.decode(&ids, true).expect("ids"), "{text:?}");
+            let expected = self.library.decode(&ids, true).expect("ids");
+            assert_eq!(streamed, expected, "{text:?}");
+            assert_eq!(self.joined(&ids), expected, "{text:?}");
         }
+    }
+
+    /// What the tokens of a text add, one by one, to the first of them.
+    fn joined(&self, ids: &[u32]) -> String {
+        let mut shown =
+            ids.iter().filter(|id| self.ours.token(**id).is_some() && !self.ours.is_special(**id));
+        let first = shown.next().map(|first| self.ours.decode(&[*first]).expect("it takes any id"));
+        let first = first.unwrap_or_default();
+        if first.contains('\u{fffd}') {
+            // A part of a character begins it.
+            let bytes: Vec<u8> =
+                ids.iter().flat_map(|id| self.ours.bytes(*id).expect("it takes any id")).collect();
+            return String::from_utf8_lossy(&bytes).into_owned();
+        }
+        let rest: Vec<u8> =
+            shown.flat_map(|id| self.ours.bytes(*id).expect("it takes any id")).collect();
+        first + &String::from_utf8_lossy(&rest)
     }
 
     /// Most of them low, where bytes and special tokens are, some beyond the vocabulary.

@@ -102,6 +102,29 @@ impl Tokenizer {
         }
     }
 
+    /// What a token adds to a text that it does not begin, where the space before a word is part of
+    /// the word. These are bytes, since a character may be spread over several tokens; special
+    /// tokens, and ids that the tokenizer does not have, add none.
+    pub fn bytes(&self, id: u32) -> Result<Vec<u8>> {
+        let (once, twice) = (self.decode(&[id])?, self.decode(&[id, id])?);
+        let Some(added) = twice.strip_prefix(&once) else { return Ok(self.spelled_bytes(id)) };
+        if added.contains(char::REPLACEMENT_CHARACTER) {
+            return Ok(self.spelled_bytes(id));
+        }
+        Ok(added.as_bytes().to_vec())
+    }
+
+    /// Those of a token that is no text by itself, by the ways in which vocabularies spell such.
+    fn spelled_bytes(&self, id: u32) -> Vec<u8> {
+        let spelling = self.token(id).unwrap_or_default();
+        if let Some(byte) = decoder::byte_of(&spelling) {
+            return vec![byte];
+        }
+        let mut bytes = Vec::new();
+        byte_level::push_bytes(&spelling, &mut bytes);
+        bytes
+    }
+
     /// How many tokens there are, special and added ones included. The model's own vocabulary may
     /// be larger.
     #[must_use]

@@ -16,15 +16,16 @@ use axum::extract::Request;
 use axum::http::HeaderValue;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::Response;
-use firstlight_generate::engine::Event;
-use firstlight_generate::{Bias, Settings};
+use firstlight_generate::engine::{self, Event, Token};
+use firstlight_generate::{Bias, Finish, Logprobs, Settings, Tokenizer};
 
 use crate::choices::{Choices, Work};
 use crate::fields::{Fields, wrong_value};
-use crate::form::{Choice, Form, Letterhead, TokenProbability, Usage};
+use crate::form::{Choice, Form, Letterhead, Usage};
 use crate::metrics::Arrival;
 use crate::options::{MAX_CHOICES, Options, Stream};
 use crate::speech::{Prompt, Speech};
+use crate::spelling::Speller;
 use crate::sse::Events;
 use crate::{Refusal, Server, json, timing};
 
@@ -44,7 +45,16 @@ pub(crate) trait Ask: Send + 'static {
 pub(crate) struct Wanted {
     pub(crate) options: Options,
     pub(crate) logprobs: Option<u8>,
-    pub(crate) prompt_logprobs: Option<u8>,
+    pub(crate) echo: Echo,
+}
+
+/// Whether an answer begins with its prompt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Echo {
+    No,
+    Before,
+    /// It is the prompt, and no more.
+    Alone,
 }
 
 /// Answers a request whose fields `read` understands.
@@ -60,7 +70,7 @@ pub(crate) async fn answer<A: Ask>(
         let (server, speech) = (server.clone(), Arc::clone(&speech));
         server.clone().work(usize::MAX, move || begin(&server, &speech, asked, arrival)).await?
     };
-    let letterhead = Letterhead::new(A::FORM, server.model(), &speech.tokenizer);
+    let letterhead = Letterhead::new(A::FORM, server.model());
     let mut response = begun.response(letterhead).await?;
     if arrival.is_cold {
         timing::tell(server.model().timeline(), response.headers_mut());
@@ -80,7 +90,7 @@ fn begin<A: Ask>(
         other => other,
     };
     let prompts = asked.prompts(speech).map_err(in_prompt)?;
-    let Wanted { options, logprobs, prompt_logprobs } = asked.wanted();
+    let Wanted { options, logprobs, echo } = asked.wanted();
     let answers = options.choices;
     let most = MAX_CHOICES / prompts.len();
     if answers > most {
@@ -88,8 +98,9 @@ fn begin<A: Ask>(
         return Err(wrong_value("n", answers.to_string(), allowed));
     }
     let stream = options.stream;
+    let prompt_logprobs = logprobs.filter(|_| echo != Echo::No);
     let work = work::<A>(server, speech, options, logprobs, prompt_logprobs)?;
-    let progress = Progress::new(&prompts, answers);
+    let progress = Progress::new(&prompts, answers, echo, &speech.tokenizer);
     let choices = Choices::submit(speech, prompts, &work, server.recorder(), arrival)?;
     Ok(Begun { choices, progress, stream, has_logprobs: logprobs.is_some() })
 }
@@ -182,26 +193,37 @@ impl Begun {
 
 /// How far the choices of a request are.
 pub(crate) struct Progress {
-    /// Of each choice the prompt that its answer is to begin with, if any, until it has begun.
-    prefixes: Vec<Option<Prompt>>,
+    choices: Vec<Written>,
     unfinished: usize,
     usage: Usage,
+    echo: Echo,
+}
+
+/// How far one of them is.
+struct Written {
+    /// The prompt that it is to begin with, if any, until it has begun.
+    prefix: Option<Prompt>,
+    speller: Speller,
 }
 
 impl Progress {
     /// Of so many answers to each prompt.
-    fn new(prompts: &[Prompt], answers: usize) -> Self {
-        let prefix = |prompt: &Prompt| prompt.echo.is_some().then(|| prompt.clone());
-        let prefixes = prompts.iter().flat_map(|prompt| vec![prefix(prompt); answers]);
+    fn new(prompts: &[Prompt], answers: usize, echo: Echo, tokenizer: &Tokenizer) -> Self {
+        let choice = |prompt: &Prompt| Written {
+            prefix: prompt.echo.is_some().then(|| prompt.clone()),
+            speller: Speller::new(tokenizer, prompt.echo.is_some()),
+        };
+        let choices = prompts.iter().flat_map(|prompt| (0..answers).map(move |_| choice(prompt)));
         Self {
-            prefixes: prefixes.collect(),
+            choices: choices.collect(),
             unfinished: prompts.len() * answers,
             usage: Usage::new(prompts.iter().map(|prompt| prompt.ids.len()).sum(), 0),
+            echo,
         }
     }
 
     pub(crate) fn choices(&self) -> usize {
-        self.prefixes.len()
+        self.choices.len()
     }
 
     /// Whether every choice has come to its end.
@@ -223,33 +245,41 @@ impl Progress {
             Event::Started => None,
             Event::Failed(error) => return Err(Refusal::of_engine(error)),
             Event::Prompt(probabilities) => self.begin(index, probabilities),
-            Event::Token(token) => {
-                let mut piece = self.begin(index, Vec::new()).unwrap_or_default();
-                piece.text += &token.text;
-                let id = token.id;
-                let known = token.logprobs;
-                piece.logprobs.extend(known.map(|it| TokenProbability { id, logprobs: Some(it) }));
-                Some(piece)
-            }
-            Event::Finished { finish, usage } => {
-                self.unfinished -= 1;
-                let completion_tokens = self.usage.completion_tokens + usage.generated_tokens;
-                self.usage = Usage::new(self.usage.prompt_tokens, completion_tokens);
-                Some(Choice { finish: Some(finish), ..Choice::default() })
-            }
+            // The engine makes one token at least.
+            Event::Token(_) if self.echo == Echo::Alone => self.begin(index, Vec::new()),
+            Event::Token(token) => Some(self.go_on(index, token)),
+            Event::Finished { finish, usage } => Some(self.end(finish, usage)),
         };
         Ok((index, piece))
     }
 
     /// What an answer begins with, the first time.
-    fn begin(
-        &mut self,
-        index: usize,
-        probabilities: Vec<Option<firstlight_generate::Logprobs>>,
-    ) -> Option<Choice> {
-        let prompt = self.prefixes[index].take()?;
-        let tokens = prompt.ids.into_iter().zip(probabilities);
-        let logprobs = tokens.map(|(id, logprobs)| TokenProbability { id, logprobs }).collect();
-        Some(Choice { text: prompt.echo.unwrap_or_default(), logprobs, finish: None })
+    fn begin(&mut self, index: usize, probabilities: Vec<Option<Logprobs>>) -> Option<Choice> {
+        let Written { prefix, speller } = &mut self.choices[index];
+        let Prompt { ids, echo } = prefix.take()?;
+        let tokens = ids.into_iter().zip(probabilities);
+        let logprobs = tokens.map(|(id, logprobs)| speller.tell(id, logprobs)).collect();
+        Some(Choice { text: echo.unwrap_or_default(), logprobs, finish: None })
+    }
+
+    fn go_on(&mut self, index: usize, token: Token) -> Choice {
+        let mut piece = self.begin(index, Vec::new()).unwrap_or_default();
+        piece.text += &token.text;
+        if let Some(logprobs) = token.logprobs {
+            let told = self.choices[index].speller.tell(token.id, Some(logprobs));
+            piece.logprobs.push(told);
+        }
+        piece
+    }
+
+    fn end(&mut self, finish: Finish, usage: engine::Usage) -> Choice {
+        self.unfinished -= 1;
+        let (finish, tokens) = match self.echo {
+            Echo::Alone => (Finish::Length, 0),
+            Echo::No | Echo::Before => (finish, usage.generated_tokens),
+        };
+        let completion_tokens = self.usage.completion_tokens + tokens;
+        self.usage = Usage::new(self.usage.prompt_tokens, completion_tokens);
+        Choice { finish: Some(finish), ..Choice::default() }
     }
 }

@@ -5,7 +5,7 @@ use axum::response::Response;
 use firstlight_generate::Message;
 use serde_json::Value;
 
-use crate::answer::{self, Ask, Wanted};
+use crate::answer::{self, Ask, Echo, Wanted};
 use crate::fields::{Fields, wrong_type, wrong_value};
 use crate::form::Form;
 use crate::options::Options;
@@ -31,7 +31,7 @@ struct ChatRequest {
 impl ChatRequest {
     fn read(fields: &Fields<'_>) -> Result<Self, Refusal> {
         refuse_what_is_not_served(fields)?;
-        let mut options = Options::read(fields)?;
+        let mut options = Options::read(fields, 1)?;
         let newer = fields.count("max_completion_tokens", 1)?;
         options.flags.max_tokens = newer.or(options.flags.max_tokens);
         Ok(Self { messages: messages(fields)?, options, logprobs: logprobs(fields)? })
@@ -50,7 +50,7 @@ impl Ask for ChatRequest {
 
     fn wanted(self) -> Wanted {
         let Self { options, logprobs, .. } = self;
-        Wanted { options, logprobs, prompt_logprobs: None }
+        Wanted { options, logprobs, echo: Echo::No }
     }
 }
 

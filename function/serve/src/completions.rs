@@ -3,8 +3,8 @@
 use axum::extract::{Request, State};
 use axum::response::Response;
 
-use crate::answer::{self, Ask, Wanted};
-use crate::fields::Fields;
+use crate::answer::{self, Ask, Echo, Wanted};
+use crate::fields::{Fields, wrong_value};
 use crate::form::Form;
 use crate::options::{MAX_CHOICES, Options};
 use crate::prompts::{self, Raw};
@@ -24,14 +24,16 @@ struct CompletionRequest {
     prompts: Vec<Raw>,
     options: Options,
     logprobs: Option<u8>,
-    /// Whether an answer begins with its prompt.
-    echo: bool,
+    echo: Echo,
 }
 
 impl CompletionRequest {
     fn read(fields: &Fields<'_>) -> Result<Self, Refusal> {
-        let mut options = Options::read(fields)?;
-        options.flags.max_tokens.get_or_insert(DEFAULT_MAX_TOKENS);
+        let mut options = Options::read(fields, 0)?;
+        let echo = echo(fields, *options.flags.max_tokens.get_or_insert(DEFAULT_MAX_TOKENS))?;
+        if echo == Echo::Alone {
+            options.flags.max_tokens = Some(1);
+        }
         let best_of = fields.integer("best_of", 1..=128)?;
         if best_of.is_some_and(|best_of| usize::try_from(best_of) != Ok(options.choices)) {
             let reason =
@@ -43,7 +45,7 @@ impl CompletionRequest {
             prompts: prompts::read(fields, "prompt", MAX_CHOICES)?,
             options,
             logprobs: logprobs.map(|top| u8::try_from(top).expect("it was checked")),
-            echo: fields.boolean("echo")?.unwrap_or(false),
+            echo,
         })
     }
 }
@@ -53,12 +55,23 @@ impl Ask for CompletionRequest {
 
     fn prompts(&mut self, speech: &Speech) -> Result<Vec<Prompt>, Refusal> {
         let raw = std::mem::take(&mut self.prompts);
-        raw.into_iter().map(|prompt| encoded(prompt, self.echo, speech)).collect()
+        let has_echo = self.echo != Echo::No;
+        raw.into_iter().map(|prompt| encoded(prompt, has_echo, speech)).collect()
     }
 
     fn wanted(self) -> Wanted {
         let Self { options, logprobs, echo, .. } = self;
-        Wanted { options, logprobs, prompt_logprobs: logprobs.filter(|_| echo) }
+        Wanted { options, logprobs, echo }
+    }
+}
+
+/// An answer without tokens is of use where the prompt comes back, with how likely it is.
+fn echo(fields: &Fields<'_>, max_tokens: u32) -> Result<Echo, Refusal> {
+    match (fields.boolean("echo")?.unwrap_or(false), max_tokens) {
+        (true, 0) => Ok(Echo::Alone),
+        (true, _) => Ok(Echo::Before),
+        (false, 0) => Err(wrong_value("max_tokens", "0", "1 or more, or 0 where `echo` is true")),
+        (false, _) => Ok(Echo::No),
     }
 }
 
@@ -112,6 +125,8 @@ mod tests {
             (json!({"prompt": "a", "logprobs": true}), "logprobs"),
             (json!({"prompt": "a", "logprobs": 21}), "logprobs"),
             (json!({"prompt": "a", "echo": 1}), "echo"),
+            (json!({"prompt": "a", "max_tokens": 0}), "max_tokens"),
+            (json!({"prompt": "a", "max_tokens": -1, "echo": true}), "max_tokens"),
         ] {
             let refusal = read(&body).err().expect("it should be refused");
             let object = serde_json::to_value(refusal.object()).unwrap();

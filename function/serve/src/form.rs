@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use firstlight_generate::{Finish, Logprob, Logprobs, Tokenizer};
+use firstlight_generate::Finish;
 use serde::Serialize;
 
 use crate::model::{Model, unix_s};
+use crate::spelling::{Likely, Told};
 use crate::trace;
 
 /// Which of the two interfaces answers.
@@ -31,8 +32,6 @@ pub(crate) struct Letterhead {
     id: String,
     created: u64,
     model: Model,
-    /// What makes text of the tokens beside their probabilities.
-    tokenizer: Tokenizer,
     /// Whether each token comes with how likely it was.
     pub(crate) has_logprobs: bool,
     /// Whether the pieces of a stream say that the last one will tell what all of it took.
@@ -43,15 +42,8 @@ pub(crate) struct Letterhead {
 #[derive(Debug, Default)]
 pub(crate) struct Choice {
     pub(crate) text: String,
-    pub(crate) logprobs: Vec<TokenProbability>,
+    pub(crate) logprobs: Vec<Told>,
     pub(crate) finish: Option<Finish>,
-}
-
-/// A token and how likely it was; of the first of a prompt nobody knows.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct TokenProbability {
-    pub(crate) id: u32,
-    pub(crate) logprobs: Option<Logprobs>,
 }
 
 /// What a request took.
@@ -71,22 +63,14 @@ impl Usage {
 }
 
 impl Letterhead {
-    pub(crate) fn new(form: Form, model: &Model, tokenizer: &Tokenizer) -> Self {
+    pub(crate) fn new(form: Form, model: &Model) -> Self {
         let prefix = match form {
             Form::Chat => "chatcmpl",
             Form::Completion => "cmpl",
         };
         let id = format!("{prefix}-{:032x}", trace::random_128());
-        let (model, tokenizer) = (model.clone(), tokenizer.clone());
-        Self {
-            form,
-            id,
-            created: unix_s(),
-            model,
-            tokenizer,
-            has_logprobs: false,
-            promises_usage: false,
-        }
+        let (created, model) = (unix_s(), model.clone());
+        Self { form, id, created, model, has_logprobs: false, promises_usage: false }
     }
 
     /// The whole answer.
@@ -166,57 +150,10 @@ impl Letterhead {
         let tokens = &choice.logprobs;
         (self.has_logprobs && !tokens.is_empty()).then(|| match self.form {
             Form::Chat => {
-                let known = tokens.iter().filter_map(|token| token.logprobs.as_ref());
-                Shown::Chat {
-                    content: known.map(|logprobs| self.chat_token(logprobs)).collect(),
-                    refusal: (),
-                }
+                Shown::Chat { content: tokens.iter().map(ChatToken::new).collect(), refusal: () }
             }
-            Form::Completion => self.completion_tokens(tokens),
+            Form::Completion => Shown::Completion(CompletionTokens::new(tokens)),
         })
-    }
-
-    fn chat_token(&self, logprobs: &Logprobs) -> ChatToken {
-        let top = logprobs.top.iter().map(|token| self.token(*token)).collect();
-        ChatToken { token: self.token(logprobs.chosen), top_logprobs: top }
-    }
-
-    fn token(&self, Logprob { id, logprob }: Logprob) -> Token {
-        let spelling = self.spelling(id);
-        // A part of a character has bytes, but which is known to the tokenizer alone.
-        let is_whole = !spelling.contains(char::REPLACEMENT_CHARACTER);
-        let bytes = is_whole.then(|| spelling.as_bytes().to_vec());
-        Token { spelling, logprob: finite(logprob), bytes }
-    }
-
-    fn completion_tokens(&self, tokens: &[TokenProbability]) -> Shown {
-        let mut offset = 0;
-        let mut shown = CompletionTokens::default();
-        for TokenProbability { id, logprobs } in tokens {
-            let token = self.spelling(*id);
-            shown.text_offset.push(offset);
-            // Special tokens are no part of a text.
-            offset += if self.tokenizer.is_special(*id) { 0 } else { token.chars().count() };
-            shown.tokens.push(token);
-            shown.token_logprobs.push(logprobs.as_ref().map(|it| finite(it.chosen.logprob)));
-            shown.top_logprobs.push(logprobs.as_ref().map(|it| self.by_spelling(&it.top)));
-        }
-        Shown::Completion(shown)
-    }
-
-    /// Of tokens that are spelled alike the likeliest stays.
-    fn by_spelling(&self, tokens: &[Logprob]) -> BTreeMap<String, f32> {
-        let falling = tokens.iter().rev();
-        falling.map(|token| (self.spelling(token.id), finite(token.logprob))).collect()
-    }
-
-    /// The text of a token alone; special ones, which have none in an answer, by their name.
-    fn spelling(&self, id: u32) -> String {
-        let name = || self.tokenizer.token(id).unwrap_or_default();
-        if self.tokenizer.is_special(id) {
-            return name();
-        }
-        self.tokenizer.decode(&[id]).unwrap_or_else(|_| name())
     }
 }
 
@@ -226,11 +163,6 @@ pub(crate) fn finish_reason(finish: Finish) -> &'static str {
         Finish::Stop | Finish::StopString => "stop",
         Finish::Length | Finish::ContextFull => "length",
     }
-}
-
-/// JSON has no infinity; this is what OpenAI writes for what is ruled out.
-fn finite(logprob: f32) -> f32 {
-    logprob.max(-9999.0)
 }
 
 #[derive(Serialize)]
@@ -306,12 +238,26 @@ struct ChatToken {
     top_logprobs: Vec<Token>,
 }
 
+impl ChatToken {
+    fn new(told: &Told) -> Self {
+        let top_logprobs = told.top.iter().map(Token::new).collect();
+        Self { token: Token::new(&told.token), top_logprobs }
+    }
+}
+
 #[derive(Serialize)]
 struct Token {
-    #[serde(rename = "token")]
-    spelling: String,
-    logprob: f32,
+    token: String,
+    logprob: Option<f32>,
     bytes: Option<Vec<u8>>,
+}
+
+impl Token {
+    fn new(likely: &Likely) -> Self {
+        let Likely { spelling, logprob } = likely;
+        let (token, bytes) = (spelling.text.clone(), spelling.bytes.clone());
+        Self { token, logprob: logprob.map(finite), bytes }
+    }
 }
 
 #[derive(Default, Serialize)]
@@ -320,6 +266,30 @@ struct CompletionTokens {
     token_logprobs: Vec<Option<f32>>,
     top_logprobs: Vec<Option<BTreeMap<String, f32>>>,
     text_offset: Vec<usize>,
+}
+
+impl CompletionTokens {
+    fn new(tokens: &[Told]) -> Self {
+        let mut shown = Self::default();
+        for Told { token, top, offset } in tokens {
+            shown.tokens.push(token.spelling.text.clone());
+            shown.token_logprobs.push(token.logprob.map(finite));
+            shown.top_logprobs.push(token.logprob.map(|_| by_spelling(token, top)));
+            shown.text_offset.push(*offset);
+        }
+        shown
+    }
+}
+
+/// The likeliest tokens, and the one that stands there. Of tokens that are spelled alike the likeliest stays.
+fn by_spelling(token: &Likely, top: &[Likely]) -> BTreeMap<String, f32> {
+    let falling = std::iter::once(token).chain(top.iter().rev());
+    falling.filter_map(|it| Some((it.spelling.text.clone(), finite(it.logprob?)))).collect()
+}
+
+/// JSON has no infinity; this is what OpenAI writes for what is ruled out.
+fn finite(logprob: f32) -> f32 {
+    logprob.max(-9999.0)
 }
 
 /// Answers of the same fingerprint and seed are the same.

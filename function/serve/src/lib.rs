@@ -19,8 +19,8 @@
 //! - `json`: bodies; `fields`, `options`, `prompts`: what is asked for, field by field
 //! - `chat`, `completions`: the two interfaces to the engine; `answer`: what both do; `embeddings`
 //! - [`Model`] (`model`): how far the load is; [`Speech`] (`speech`): what makes tokens of texts
-//! - `choices`: the jobs of a request; `form`: what answers look like; `sse`: streamed; `timing`:
-//!   what a cold start took
+//! - `choices`: the jobs of a request; `form`: what answers look like; `spelling`: their tokens;
+//!   `sse`: streamed; `timing`: what a cold start took
 //! - [`lambda`]: the same as a Lambda function, whose events become requests
 //! - [`Refusal`] (`refusal`): why there is no answer
 
@@ -51,6 +51,7 @@ mod refusal;
 mod router;
 mod server;
 mod speech;
+mod spelling;
 mod sse;
 mod stall;
 mod status;

@@ -25,11 +25,12 @@ pub(crate) struct Stream {
 }
 
 impl Options {
-    pub(crate) fn read(fields: &Fields<'_>) -> Result<Self, Refusal> {
+    /// Where an answer has `least_tokens` at least.
+    pub(crate) fn read(fields: &Fields<'_>, least_tokens: u32) -> Result<Self, Refusal> {
         refuse_what_is_not_served(fields)?;
         let choices = fields.integer("n", 1..=MAX_CHOICES.cast_signed() as i64)?.unwrap_or(1);
         Ok(Self {
-            flags: flags(fields)?,
+            flags: flags(fields, least_tokens)?,
             bias: bias(fields)?,
             choices: usize::try_from(choices).expect("it was checked"),
             stream: stream(fields)?,
@@ -37,7 +38,7 @@ impl Options {
     }
 }
 
-fn flags(fields: &Fields<'_>) -> Result<Flags, Refusal> {
+fn flags(fields: &Fields<'_>, least_tokens: u32) -> Result<Flags, Refusal> {
     Ok(Flags {
         temperature: fields.number("temperature", 0.0..=2.0)?,
         top_p: fields.number("top_p", 0.0..=1.0)?,
@@ -47,7 +48,7 @@ fn flags(fields: &Fields<'_>) -> Result<Flags, Refusal> {
         presence_penalty: fields.number("presence_penalty", -2.0..=2.0)?,
         frequency_penalty: fields.number("frequency_penalty", -2.0..=2.0)?,
         seed: fields.integer("seed", i64::MIN..=i64::MAX)?.map(i64::cast_unsigned),
-        max_tokens: fields.count("max_tokens", 1)?,
+        max_tokens: fields.count("max_tokens", least_tokens)?,
         stop_strings: stop_strings(fields)?,
         stop_ids: token_ids(fields, "stop_token_ids")?,
     })

@@ -174,7 +174,7 @@ fn flush(bytes: &mut Vec<u8>, texts: &mut Texts) {
 }
 
 /// `<0xE2>`, and whatever else the standard library takes for two digits.
-fn byte_of(token: &str) -> Option<u8> {
+pub(super) fn byte_of(token: &str) -> Option<u8> {
     let digits = token.strip_prefix("<0x")?.strip_suffix('>')?;
     u8::from_str_radix(digits, 16).ok().filter(|_| digits.len() == 2)
 }
