@@ -23,6 +23,7 @@
 //!   `form`
 //! - [`attention`](mod@attention): over the keys and values that [`kv`] lays out
 //! - [`norm`], [`mod@rope`], [`elementwise`], [`mod@softmax`]: the rest of a decoder
+//! - [`mod@argmax`]: the greedy choice of a token
 //! - [`mod@layer_norm`], [`mod@gelu`]: what an encoder has in place of some of them
 //! - `threads`: the [`Team`] that an operation spreads itself over, and when
 //! - [`limits`]: what the machine can do at most, for the benches
@@ -36,6 +37,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
 #![cfg_attr(test, allow(clippy::float_cmp, reason = "many results are exact, and tested to be"))]
 
+pub mod argmax;
 pub mod attention;
 pub mod cuda;
 pub mod elements;
@@ -58,6 +60,7 @@ mod simd;
 mod threads;
 mod tile;
 
+pub use argmax::argmax;
 pub use attention::{Attend, Mask, attention};
 pub use elements::{Elements, Matrix};
 pub use elementwise::{add, silu_mul, widen};

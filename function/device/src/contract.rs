@@ -58,7 +58,8 @@ macro_rules! device_tests {
             activations_start_as_zeros, rows_can_shrink_and_grow, embed, rms_norm, layer_norm, add,
             linear, linear_all, gated, linear_gelu, rope, append_and_attention,
             attention_far_into_a_context, sequences_beside_each_other, texts_that_see_all_of_themselves, copy_rows,
-            unfit_logits_are_left_to_the_host, as_one_is_as_one_by_one
+            unfit_logits_are_left_to_the_host, a_greedy_choice_is_the_first_of_the_likeliest,
+            as_one_is_as_one_by_one
         );
     };
     (@each $devices:expr, $($check:ident),+) => {
@@ -520,6 +521,23 @@ pub(crate) fn unfit_logits_are_left_to_the_host<D: Held>(device: &D) {
         assert_eq!([drawn[0], drawn[1], drawn[2], drawn[4]], [None; 4]);
         assert_eq!(device.draw(&logits, &[None; 5]).unwrap(), [None; 5]);
     }
+}
+
+/// And a row without a draw is passed over.
+pub(crate) fn a_greedy_choice_is_the_first_of_the_likeliest<D: Held>(device: &D) {
+    const COLUMNS: usize = 5000;
+    let likeliest = [[4999, 4999], [0, 3], [2047, 2048], [2049, 4998]];
+    let mut rows = numbers(likeliest.len() * COLUMNS, 3, 1.0);
+    for (row, likeliest) in rows.chunks_exact_mut(COLUMNS).zip(likeliest) {
+        for id in likeliest {
+            row[id] = 1.5;
+        }
+        row[7] = f32::NEG_INFINITY;
+    }
+    let logits = matrix(device, &rows, COLUMNS);
+    let draw = Some(Draw { uniform: 0.0, temperature: 0.0, top_k: 0, top_p: 1.0 });
+    let drawn = device.draw(&logits, &[draw, draw, None, draw]).unwrap();
+    assert_eq!(drawn, [Some(4999), Some(0), None, Some(2049)]);
 }
 
 /// However often it comes, whatever its memory holds, and after a step that failed.

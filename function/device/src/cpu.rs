@@ -14,7 +14,7 @@ use firstlight_kernels::{self as kernels, Attend, Elements, Gelu, Isa, Matrix, P
 pub use self::activations::Activations;
 pub use self::kv_cache::KvCache;
 pub use self::positions::Positions;
-use crate::{Device, Error, Linear, Mask, Norm, Span, Tensor, shapes};
+use crate::{Device, Draw, Error, Linear, Mask, Norm, Span, Tensor, shapes};
 
 /// The processor that runs this program, with the fastest of its instruction sets.
 #[derive(Clone, Copy, Debug)]
@@ -247,6 +247,25 @@ impl Device for Cpu {
         let out = &mut out.as_mut_slice()[to * columns..][..rows.len() * columns];
         out.copy_from_slice(&x.as_slice()[rows.start * columns..rows.end * columns]);
         Ok(())
+    }
+
+    fn draw(
+        &self,
+        logits: &Activations,
+        draws: &[Option<Draw>],
+    ) -> Result<Vec<Option<u32>>, Error> {
+        let (rows, columns) = logits.shape();
+        assert!(draws.len() <= rows, "a draw of each row, at most");
+        let is_greedy = |draw: &Option<Draw>| draw.is_some_and(|draw| draw.is_greedy());
+        let rows = logits.as_slice().chunks_exact(columns).zip(draws);
+        let rows: Vec<_> =
+            rows.filter(|(_, draw)| is_greedy(draw)).map(|(logits, _)| logits).collect();
+        let mut chosen = kernels::argmax(self.isa, &rows).into_iter();
+        let token = |draw: &Option<Draw>| {
+            let index = if is_greedy(draw) { chosen.next().flatten() } else { None };
+            index.map(|index| u32::try_from(index).expect("tokens are numbered by 32 bits"))
+        };
+        Ok(draws.iter().map(token).collect())
     }
 
     fn read(&self, x: &Activations) -> Result<Vec<f32>, Error> {

@@ -13,3 +13,10 @@ pub struct Draw {
     /// Only the likeliest that together have this probability, of equals the first; 1 is off.
     pub top_p: f32,
 }
+
+impl Draw {
+    /// Whether the likeliest token is taken.
+    pub(crate) fn is_greedy(&self) -> bool {
+        self.temperature <= 0.0
+    }
+}

@@ -234,15 +234,12 @@ pub trait Device {
 
     /// A token of each row of logits that has a draw, chosen where they are. `None` leaves the choice to the host, which
     /// reads the logits: where there is no draw, where no token can be chosen (a logit is NaN or plus infinity, or all
-    /// are minus infinity), and on a device whose memory is the host's.
+    /// are minus infinity), and on a device whose memory is the host's where the choice is not a greedy one.
     fn draw(
         &self,
         logits: &Self::Activations,
         draws: &[Option<Draw>],
-    ) -> Result<Vec<Option<u32>>, Error> {
-        let _ = logits;
-        Ok(vec![None; draws.len()])
-    }
+    ) -> Result<Vec<Option<u32>>, Error>;
 
     /// Has the operations done that `issue` issues; if it fails, none of them needs to be. A device may begin only when
     /// all are known, and recognise those that it has done before: a step that recurs costs one launch.

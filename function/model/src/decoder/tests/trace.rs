@@ -2,7 +2,7 @@
 
 use std::{cell::RefCell, ops::Range, rc::Rc};
 
-use firstlight_device::{Device, Error, Gelu, Linear, Mask, Norm, Span, Tensor};
+use firstlight_device::{Device, Draw, Error, Gelu, Linear, Mask, Norm, Span, Tensor};
 
 use super::{Alone, Fixture, settings};
 use crate::{Decoder, Group, PromptRows, StageOrder};
@@ -151,6 +151,10 @@ impl Device for Trace {
         assert!(rows.end <= *x && rows.len() == 1 && (*out, to) == (1, 0));
         self.log(format!("last row is {} of {x}", rows.start));
         Ok(())
+    }
+
+    fn draw(&self, _: &Rows, _: &[Option<Draw>]) -> Result<Vec<Option<u32>>, Error> {
+        unreachable!("no token is chosen")
     }
 
     fn read(&self, _: &Rows) -> Result<Vec<f32>, Error> {
