@@ -8,17 +8,26 @@
 //! chunks before it through the cache, so the result depends neither on the size of the chunks nor
 //! on the sequences beside.
 //!
+//! **Who comes late can join.** While layers are still on their way, a pass can be taken [layer by
+//! layer](Decoder::advance), and rows of other sequences [join](Decoder::join) it between two of
+//! them: they are run through the layers that it has behind it, and from then on go with it, in
+//! chunks of their own.
+//!
 //! A step in which each sequence has one row recurs for every token: it is issued [as
 //! one](Device::as_one), as soon as all weights are there.
 //!
 //! Keys and values are kept in blocks of [`KV_BLOCK`] positions. Which of them belong to which
 //! sequence is the caller's to decide, and to remember: a decoder knows no sequences, only rows.
 
+mod chunk;
+
+use std::mem;
 use std::ops::Range;
 use std::rc::Rc;
 
 use firstlight_device::{Device, Draw, KV_BLOCK, Linear};
 
+use self::chunk::{Chunk, Room};
 use crate::{
     Error, Group, PromptRows, Rows, Spec, StageOrder,
     layer::{Pass, Scratch},
@@ -51,13 +60,35 @@ pub struct Decoder<D: Device, I> {
     settings: Settings,
     inverse_frequencies: Vec<f32>, // (head_dim / 2)
     weights: Weights<D::Tensor, I>,
-    caches: Vec<D::KvCache>,      // one a layer
-    hidden: Vec<D::Activations>,  // one a chunk, (rows, hidden_size)
-    positions: Vec<D::Positions>, // one a chunk
+    caches: Vec<D::KvCache>, // one a layer
+    /// Kept from pass to pass.
+    chunks: Vec<Chunk<D>>,
+    /// Of those who joined the pass, made to measure and dropped with the next.
+    joined: Vec<Chunk<D>>,
     scratch: Scratch<D>,
     head: Head<D>,
-    /// A pass has begun and did not end: the caches may hold different numbers of positions.
+    progress: Progress,
+    /// Something has begun and did not end: the caches may hold different numbers of positions.
     unfinished: bool,
+}
+
+/// How far a pass is.
+#[derive(Default)]
+struct Progress {
+    /// Of the chunks that are kept, those that it has rows in.
+    chunks: usize,
+    /// Layers that it has behind it.
+    layers: usize,
+    /// The rows that become logits, in their order.
+    wanted: Vec<Place>,
+}
+
+/// Where a row of a pass is.
+#[derive(Clone, Copy)]
+struct Place {
+    /// Those of who joined come behind the others.
+    chunk: usize,
+    row: usize,
 }
 
 /// The rows that become logits.
@@ -86,14 +117,15 @@ impl<D: Device, I> Decoder<D, I> {
             inverse_frequencies: spec.rope.inverse_frequencies(spec.head_dim),
             weights: Weights::new(&spec, order, groups),
             caches: (0..spec.layers).map(cache).collect::<Result<_, _>>()?,
-            hidden: Vec::new(),
-            positions: Vec::new(),
+            chunks: Vec::new(),
+            joined: Vec::new(),
             scratch: Scratch::new(&device, &spec, chunk_rows)?,
             head: Head {
                 hidden: device.activations(logits_rows, spec.hidden_size)?,
                 normed: device.activations(logits_rows, spec.hidden_size)?,
                 logits: device.activations(logits_rows, spec.vocab_size)?,
             },
+            progress: Progress::default(),
             unfinished: false,
             device: Rc::new(device),
             spec,
@@ -143,21 +175,61 @@ where
     /// # Panics
     /// If more rows want logits than there is room for, or if a block is not one of the cache.
     pub fn forward(&mut self, rows: &[Rows<'_>]) -> Result<(), Error> {
-        let ids = self.begin(rows)?;
-        self.place(rows, &ids)?;
-        let ends = rows.iter().scan(0, |end, rows| {
-            *end += rows.ids.len();
-            Some((*end - 1, rows.logits))
-        });
-        let wanted: Vec<_> = ends.filter(|(_, wanted)| *wanted).map(|(row, _)| row).collect();
-        if ids.len() == rows.len() && self.weights.are_here(&self.spec) {
+        self.open(rows)?;
+        let are_single = rows.iter().all(|rows| rows.ids.len() == 1);
+        if are_single && self.weights.are_here(&self.spec) {
             let device = Rc::clone(&self.device);
-            device.as_one(|| self.compute(ids.len(), &wanted))?;
+            self.finishing(|decoder| device.as_one(|| decoder.compute()))
         } else {
-            self.compute(ids.len(), &wanted)?;
+            while self.advance()? {}
+            Ok(())
         }
-        self.unfinished = false;
-        Ok(())
+    }
+
+    /// Begins a pass over all `rows`, which is to be [taken on](Decoder::advance) to its end. Where
+    /// another was not, it is given up: nothing of it may be built upon.
+    ///
+    /// Errors and panics are those of [`Decoder::forward`].
+    pub fn open(&mut self, rows: &[Rows<'_>]) -> Result<(), Error> {
+        let ids = checked(rows, self.spec.vocab_size)?;
+        self.finishing(|decoder| {
+            decoder.joined.clear();
+            decoder.place(rows, &ids)?;
+            let chunks = ids.len().div_ceil(decoder.settings.chunk_rows);
+            let wanted = decoder.wanted(rows, 0).collect();
+            decoder.progress = Progress { chunks, layers: 0, wanted };
+            Ok(())
+        })
+    }
+
+    /// Runs `rows` of other sequences through the layers that the pass has behind it; from now on
+    /// they go with it. Their logits come behind those of the others.
+    ///
+    /// Errors and panics are those of [`Decoder::forward`].
+    pub fn join(&mut self, rows: &[Rows<'_>]) -> Result<(), Error> {
+        let ids = checked(rows, self.spec.vocab_size)?;
+        self.finishing(|decoder| {
+            let first = decoder.progress.chunks + decoder.joined.len();
+            decoder.place_beside(rows, &ids)?;
+            let wanted: Vec<_> = decoder.wanted(rows, first).collect();
+            decoder.progress.wanted.extend(wanted);
+            (0..decoder.progress.layers).try_for_each(|layer| decoder.run_layer(layer, first))
+        })
+    }
+
+    /// Takes the pass through its next layer, for which it may have to wait, or behind the last one
+    /// to its logits. Whether more is to come.
+    pub fn advance(&mut self) -> Result<bool, Error> {
+        self.finishing(|decoder| {
+            let layer = decoder.progress.layers;
+            if layer == decoder.spec.layers {
+                decoder.set_wanted_logits()?;
+                return Ok(false);
+            }
+            decoder.run_layer(layer, 0)?;
+            decoder.progress.layers += 1;
+            Ok(true)
+        })
     }
 
     /// The logits that the latest pass has left, `(rows that wanted them, vocab_size)`, row-major.
@@ -175,89 +247,109 @@ where
     /// vocab_size)`, row-major: for scoring and tests. The output matrix is read once for as many of
     /// them as logits have rows.
     pub fn forward_all(&mut self, rows: Rows<'_>) -> Result<Vec<f32>, Error> {
-        let ids = self.begin(&[rows])?;
-        self.place(&[rows], &ids)?;
-        self.run(ids.len())?;
-        let mut logits = Vec::with_capacity(ids.len() * self.spec.vocab_size);
-        for first in (0..ids.len()).step_by(self.settings.logits_rows) {
-            let end = ids.len().min(first + self.settings.logits_rows);
-            self.set_logits(&(first..end).collect::<Vec<_>>())?;
+        self.open(&[Rows { logits: false, ..rows }])?;
+        while self.advance()? {}
+        let Settings { chunk_rows, logits_rows, .. } = self.settings;
+        let place = |row: usize| Place { chunk: row / chunk_rows, row: row % chunk_rows };
+        let places: Vec<_> = (0..rows.ids.len()).map(place).collect();
+        let mut logits = Vec::with_capacity(places.len() * self.spec.vocab_size);
+        for places in places.chunks(logits_rows) {
+            self.finishing(|decoder| decoder.set_logits(places))?;
             logits.extend(self.logits()?);
         }
-        self.unfinished = false;
         Ok(logits)
     }
 
-    /// The ids of all rows, if the pass can be begun.
-    fn begin(&mut self, rows: &[Rows<'_>]) -> Result<Vec<u32>, Error> {
+    /// Does what leaves the decoder unfit for use where it fails.
+    fn finishing<R>(
+        &mut self,
+        act: impl FnOnce(&mut Self) -> Result<R, Error>,
+    ) -> Result<R, Error> {
         if self.unfinished {
             return Err(Error::Unfinished);
         }
-        let ids = checked(rows, self.spec.vocab_size)?;
         self.unfinished = true;
-        Ok(ids)
+        let done = act(self)?;
+        self.unfinished = false;
+        Ok(done)
     }
 
     /// What is different in each pass: the ids, and where they stand.
     fn place(&mut self, rows: &[Rows<'_>], ids: &[u32]) -> Result<(), Error> {
-        self.embed(ids)?;
-        self.set_positions(rows, ids.len())
+        let Self { device, spec, settings, chunks: kept, .. } = self;
+        let (table, indices) = self.weights.rows(spec, ids)?;
+        for (chunk, part) in chunks(ids.len(), settings.chunk_rows).enumerate() {
+            if chunk == kept.len() {
+                let Settings { chunk_rows: rows, blocks, .. } = *settings;
+                let room = Room { rows, blocks, inverse_frequencies: &self.inverse_frequencies };
+                kept.push(Chunk::new(&**device, spec, &room)?);
+            }
+            let spans = spans_within(rows, part.clone());
+            kept[chunk].set(device, table, &indices[part], &spans)?;
+        }
+        Ok(())
     }
 
-    /// The rest, and the logits of those rows that are wanted.
-    fn compute(&mut self, rows: usize, wanted: &[usize]) -> Result<(), Error> {
-        self.run(rows)?;
-        self.set_logits(wanted)
+    /// The same for those who join.
+    fn place_beside(&mut self, rows: &[Rows<'_>], ids: &[u32]) -> Result<(), Error> {
+        let Self { device, spec, settings, .. } = self;
+        let (table, indices) = self.weights.rows(spec, ids)?;
+        for part in chunks(ids.len(), settings.chunk_rows) {
+            let spans = spans_within(rows, part.clone());
+            let room = Room {
+                rows: part.len(),
+                blocks: spans.iter().map(|span| span.blocks.len()).sum(),
+                inverse_frequencies: &self.inverse_frequencies,
+            };
+            let mut chunk = Chunk::new(&**device, spec, &room)?;
+            chunk.set(device, table, &indices[part], &spans)?;
+            self.joined.push(chunk);
+        }
+        Ok(())
     }
 
-    /// The residual stream of all rows, through all layers.
-    fn run(&mut self, rows: usize) -> Result<(), Error> {
-        (0..self.spec.layers).try_for_each(|layer| self.run_layer(layer, rows))
-    }
-
-    fn embed(&mut self, ids: &[u32]) -> Result<(), Error> {
-        let (table, indices) = self.weights.rows(&self.spec, ids)?;
+    /// Where the last ids of those are that want logits, in chunks from `first` on.
+    fn wanted(&self, rows: &[Rows<'_>], first: usize) -> impl Iterator<Item = Place> {
         let chunk_rows = self.settings.chunk_rows;
-        for (chunk, indices) in indices.chunks(chunk_rows).enumerate() {
-            if chunk == self.hidden.len() {
-                self.hidden.push(self.device.activations(chunk_rows, self.spec.hidden_size)?);
-            }
-            self.device.set_rows(&mut self.hidden[chunk], indices.len());
-            self.device.embed(table, indices, &mut self.hidden[chunk])?; // (rows, hidden_size)
+        let ends = rows.iter().scan(0, |end, rows| {
+            *end += rows.ids.len();
+            Some((*end - 1, rows.logits))
+        });
+        let wanted = ends.filter(|(_, wanted)| *wanted);
+        wanted.map(move |(row, _)| Place { chunk: first + row / chunk_rows, row: row % chunk_rows })
+    }
+
+    /// The rest of the pass, and its logits.
+    fn compute(&mut self) -> Result<(), Error> {
+        (0..self.spec.layers).try_for_each(|layer| self.run_layer(layer, 0))?;
+        self.set_wanted_logits()
+    }
+
+    /// Takes the chunks from `first` on through a layer.
+    fn run_layer(&mut self, layer: usize, first: usize) -> Result<(), Error> {
+        let Self { device, spec, scratch, .. } = self;
+        let weights = self.weights.layer(spec, layer)?;
+        let (window, cache) = (spec.windows[layer], &mut self.caches[layer]);
+        let chunks = self.chunks[..self.progress.chunks].iter_mut().chain(&mut self.joined);
+        for Chunk { hidden, positions, rows } in chunks.skip(first) {
+            scratch.set_rows(device, *rows);
+            let pass = Pass { device: &**device, spec, positions, window };
+            weights.forward(&pass, hidden, cache, scratch)?;
         }
         Ok(())
     }
 
-    /// Where the rows of each chunk stand, which all layers share.
-    fn set_positions(&mut self, rows: &[Rows<'_>], count: usize) -> Result<(), Error> {
-        let Settings { chunk_rows, blocks, .. } = self.settings;
-        for (chunk, part) in chunks(count, chunk_rows).enumerate() {
-            if chunk == self.positions.len() {
-                let frequencies = &self.inverse_frequencies;
-                self.positions.push(self.device.positions(chunk_rows, blocks, frequencies)?);
-            }
-            let spans = spans_within(rows, part);
-            self.device.set_positions(&mut self.positions[chunk], &spans)?;
-        }
-        Ok(())
+    fn set_wanted_logits(&mut self) -> Result<(), Error> {
+        let wanted = mem::take(&mut self.progress.wanted);
+        let set = self.set_logits(&wanted);
+        self.progress.wanted = wanted;
+        set
     }
 
-    fn run_layer(&mut self, layer: usize, rows: usize) -> Result<(), Error> {
-        let weights = self.weights.layer(&self.spec, layer)?;
-        let chunks = chunks(rows, self.settings.chunk_rows);
-        for ((part, x), positions) in chunks.zip(&mut self.hidden).zip(&self.positions) {
-            self.scratch.set_rows(&self.device, part.len());
-            let window = self.spec.windows[layer];
-            let pass = Pass { device: &*self.device, spec: &self.spec, positions, window };
-            weights.forward(&pass, x, &mut self.caches[layer], &mut self.scratch)?;
-        }
-        Ok(())
-    }
-
-    /// The logits of these rows of the pass, which ascend: `(rows.len(), vocab_size)`.
-    fn set_logits(&mut self, rows: &[usize]) -> Result<(), Error> {
-        let Self { device, spec, settings, weights, hidden: chunks, head, .. } = self;
-        let &mut Settings { chunk_rows, logits_rows: most, .. } = settings;
+    /// The logits of these rows of the pass: `(rows.len(), vocab_size)`.
+    fn set_logits(&mut self, rows: &[Place]) -> Result<(), Error> {
+        let Self { device, spec, settings, weights, chunks, joined, head, .. } = self;
+        let most = settings.logits_rows;
         assert!(rows.len() <= most, "logits of {} rows, made for {most}", rows.len());
         let Head { hidden, normed, logits } = head;
         for activations in [&mut *hidden, &mut *normed, &mut *logits] {
@@ -267,10 +359,11 @@ where
             return Ok(());
         }
         let (norm, output) = weights.head(spec)?;
+        let chunks: Vec<_> = chunks[..self.progress.chunks].iter().chain(&*joined).collect();
         let mut to = 0;
-        for run in rows.chunk_by(|a, b| a + 1 == *b && !b.is_multiple_of(chunk_rows)) {
-            let (chunk, first) = (run[0] / chunk_rows, run[0] % chunk_rows);
-            device.copy_rows(&chunks[chunk], first..first + run.len(), hidden, to)?;
+        for run in rows.chunk_by(|a, b| a.chunk == b.chunk && a.row + 1 == b.row) {
+            let Place { chunk, row } = run[0];
+            device.copy_rows(&chunks[chunk].hidden, row..row + run.len(), hidden, to)?;
             to += run.len();
         }
         device.rms_norm(hidden, norm, spec.rms_norm_eps, normed)?; // (rows, hidden_size)

@@ -12,6 +12,17 @@ pub trait Passes {
     /// Runs the rows of all sequences at once. A row's result does not depend on those beside it.
     fn forward(&mut self, rows: &[Rows<'_>]) -> Result<(), Error>;
 
+    /// Begins a pass as [`forward`](Self::forward) does, to be taken on layer by layer; one that was
+    /// not taken to its end is given up.
+    fn open(&mut self, rows: &[Rows<'_>]) -> Result<(), Error>;
+
+    /// Rows of other sequences join the pass that was begun, where it is.
+    fn join(&mut self, rows: &[Rows<'_>]) -> Result<(), Error>;
+
+    /// Takes that pass through its next layer, for which it may have to wait, or to its logits.
+    /// Whether more is to come.
+    fn advance(&mut self) -> Result<bool, Error>;
+
     /// The logits of the last pass, `(wanted, vocab_size)`, in the order of its rows.
     fn logits(&mut self) -> Result<Vec<f32>, Error>;
 
@@ -35,6 +46,18 @@ where
 
     fn forward(&mut self, rows: &[Rows<'_>]) -> Result<(), Error> {
         Self::forward(self, rows)
+    }
+
+    fn open(&mut self, rows: &[Rows<'_>]) -> Result<(), Error> {
+        Self::open(self, rows)
+    }
+
+    fn join(&mut self, rows: &[Rows<'_>]) -> Result<(), Error> {
+        Self::join(self, rows)
+    }
+
+    fn advance(&mut self) -> Result<bool, Error> {
+        Self::advance(self)
     }
 
     fn logits(&mut self) -> Result<Vec<f32>, Error> {

@@ -295,7 +295,8 @@ backend_tests!(
     greedy_tokens_are_those_of_transformers,
     logits_do_not_depend_on_how_the_prompt_is_cut,
     rows_of_the_prompt_are_as_good_as_the_table,
-    sequences_beside_each_other_are_as_alone
+    sequences_beside_each_other_are_as_alone,
+    who_joins_a_pass_that_loads_is_as_alone
 );
 
 fn logits_are_those_of_transformers<B: Backend>() {
@@ -419,6 +420,51 @@ fn sequences_beside_each_other_are_as_alone<B: Backend>() {
             for (end, logits) in found {
                 let expected = &expected[(end - 1) * logits.len()..end * logits.len()];
                 assert!(max_difference(&logits, expected) <= bound, "{} {end}", fixture.name);
+            }
+        }
+    }
+}
+
+/// Behind the first layer, behind all but one, and before the logits; and beside those of a pass that
+/// was given up. No stage is pulled before its layer is due.
+fn who_joins_a_pass_that_loads_is_as_alone<B: Backend>() {
+    for fixture in Fixture::all().take(B::CUTS) {
+        let device = B::usual(&fixture);
+        let bound = if B::EXACT { 0.0 } else { device.bound(&fixture) };
+        let (groups, pulled) = fixture.groups(&device, StageOrder::EmbeddingFirst);
+        let settings = settings(StageOrder::EmbeddingFirst, 9, 48);
+        let mut decoder = Decoder::new(device, fixture.spec.clone(), settings, groups).unwrap();
+        let ids = fixture.ids.repeat(2);
+        let prompts = [&ids[..100], &ids[20..80], &ids[7..12], &ids[3..4]];
+        let blocks: [&[u32]; 4] = [&[8, 1], &[2], &[6, 3], &[4, 0]];
+        let last = fixture.spec.layers - 1;
+        let joins_behind = [None, Some(0), Some(last - 1), Some(last)];
+        let rows = |index: usize, first: usize| {
+            let rows = Rows { ids: prompts[index], first, blocks: blocks[index], logits: true };
+            if first == 0 { rows } else { Rows { ids: &prompts[index][..1], ..rows } }
+        };
+        decoder.open(&[rows(1, 0)]).unwrap();
+        assert!(decoder.advance().unwrap());
+        decoder.open(&[rows(0, 0)]).unwrap();
+        for layer in 0..=last {
+            assert!(decoder.advance().unwrap());
+            assert_eq!(pulled.borrow().len(), 1 + (layer + 1).max(1));
+            for index in (1..4).filter(|&index| joins_behind[index] == Some(layer)) {
+                decoder.join(&[rows(index, 0)]).unwrap();
+            }
+        }
+        assert!(!decoder.advance().unwrap());
+        let first = decoder.logits().unwrap();
+        decoder.forward(&[0, 1, 2, 3].map(|index| rows(index, prompts[index].len()))).unwrap();
+        let second = decoder.logits().unwrap();
+        let vocabulary = fixture.spec.vocab_size;
+        for (index, prompt) in prompts.into_iter().enumerate() {
+            let mut alone = fixture.decoder_on_blocks(B::usual(&fixture), 3);
+            let own = index * vocabulary..(index + 1) * vocabulary;
+            for (found, ids) in [(&first, prompt), (&second, &prompt[..1])] {
+                let expected = alone.forward(ids).unwrap();
+                let difference = max_difference(&found[own.clone()], &expected);
+                assert!(difference <= bound, "{} {index} {difference:e}", fixture.name);
             }
         }
     }

@@ -182,7 +182,7 @@ fn each_layer_is_pulled_when_the_one_before_is_computed() {
 
     decoder.forward(&[3, 5, 3, 5, 3, 5]).unwrap();
     let mut expected =
-        ["embed 4", "embed 2", "turn 4 from 0", "turn 2 from 4"].map(str::to_owned).to_vec();
+        ["embed 4", "turn 4 from 0", "embed 2", "turn 2 from 4"].map(str::to_owned).to_vec();
     for k in 0..4 {
         expected.push(format!("pull layer {k}"));
         expected.extend(["attend 4 to 4", "attend 2 to 6"].map(str::to_owned));
