@@ -99,6 +99,18 @@ impl<M: Passes> Passes for Watched<M> {
         self.decoder.forward(rows)
     }
 
+    fn open(&mut self, rows: &[Rows<'_>]) -> Result<(), ModelError> {
+        self.decoder.open(rows)
+    }
+
+    fn join(&mut self, rows: &[Rows<'_>]) -> Result<(), ModelError> {
+        self.decoder.join(rows)
+    }
+
+    fn advance(&mut self) -> Result<bool, ModelError> {
+        self.decoder.advance()
+    }
+
     fn logits(&mut self) -> Result<Vec<f32>, ModelError> {
         let logits = self.decoder.logits();
         self.computing.end();

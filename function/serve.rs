@@ -384,6 +384,23 @@ impl<P: Passes> Passes for Announced<P> {
         Ok(())
     }
 
+    fn open(&mut self, rows: &[Rows<'_>]) -> Result<(), ModelError> {
+        self.passes.open(rows)
+    }
+
+    fn join(&mut self, rows: &[Rows<'_>]) -> Result<(), ModelError> {
+        self.passes.join(rows)
+    }
+
+    /// So does one that was taken to its end.
+    fn advance(&mut self) -> Result<bool, ModelError> {
+        let more = self.passes.advance()?;
+        if !more {
+            self.announce();
+        }
+        Ok(more)
+    }
+
     fn logits(&mut self) -> Result<Vec<f32>, ModelError> {
         self.passes.logits()
     }

@@ -121,6 +121,15 @@ fn run(worker: Worker, spec: Spec, layers: Layers, limits: &Limits) -> Result<()
 
 /// Submits a wish; its events come out of the receiver.
 fn submit(engine: &Engine, wish: &Wish) -> Receiver<Event> {
+    submit_with(engine, wish, || {})
+}
+
+/// The same; each token is noted when it comes.
+fn submit_with(
+    engine: &Engine,
+    wish: &Wish,
+    mut note: impl FnMut() + Send + 'static,
+) -> Receiver<Event> {
     let (sender, events) = channel();
     let mut left = wish.patience;
     let job = Job {
@@ -133,6 +142,9 @@ fn submit(engine: &Engine, wish: &Wish) -> Receiver<Event> {
         cancelled: Cancelled::default(),
         out: Box::new(move |event| {
             left -= 1;
+            if let Event::Token(_) = event {
+                note();
+            }
             sender.send(event).is_ok() && left > 0
         }),
     };
@@ -187,9 +199,7 @@ async fn who_asks_before_the_last_weight_is_there_gets_the_same_tokens() {
     let (engine, worker) = Engine::new(tokenizer(), limits);
     let mut events: Vec<_> = wishes[..3].iter().map(|wish| submit(&engine, wish)).collect();
     let worker = thread::spawn(move || run(worker, spec, layers, &limits));
-    while engine.statistics().running < 3 {
-        thread::yield_now();
-    }
+    until_running(&engine, 3);
     // The pass of the first three waits for the last range.
     events.extend(wishes[3..].iter().map(|wish| submit(&engine, wish)));
     assert_eq!(engine.statistics().generated_tokens, 0);
@@ -199,6 +209,53 @@ async fn who_asks_before_the_last_weight_is_there_gets_the_same_tokens() {
     }
     engine.stop(Duration::from_mins(1));
     worker.join().unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_asks_while_layers_arrive_gets_the_first_token_of_the_same_pass() {
+    let wishes = wishes(4);
+    let expected = all_alone(&wishes).await;
+    let Load { spec, layers, .. } = load(demo_model(), FIRST).await;
+    let limits = limits(&spec);
+    let (engine, worker) = Engine::new(tokenizer(), limits);
+    let (noted, passes_before) = channel();
+    let ask = |wish: &Wish| {
+        let (engine_of, noted, mut is_first) = (engine.clone(), noted.clone(), true);
+        submit_with(&engine, wish, move || {
+            // Passes are counted when they have ended.
+            if std::mem::take(&mut is_first) {
+                noted.send(engine_of.statistics().steps).unwrap();
+            }
+        })
+    };
+    let mut events = vec![ask(&wishes[0])];
+    let (bring, stages) = channel();
+    let worker = thread::spawn(move || {
+        // Each stage is there when it is brought, and all are once nobody brings any.
+        let groups = layers.map(group).inspect(move |_| stages.recv().unwrap_or_default());
+        let settings = Settings { blocks: limits.kv_blocks, logits_rows: 8, ..settings(FIRST, 1) };
+        worker.run(Decoder::new(Cpu::new(), spec, settings, groups).unwrap())
+    });
+    until_running(&engine, 1);
+    bring.send(()).unwrap(); // the embedding, without which nothing begins
+    for (wish, running) in wishes[1..].iter().zip(2..) {
+        events.push(ask(wish));
+        bring.send(()).unwrap();
+        until_running(&engine, running);
+    }
+    drop(bring);
+    for (events, expected) in events.iter().zip(&expected) {
+        assert_eq!(answer(events), (expected.clone(), true));
+    }
+    assert_eq!(passes_before.try_iter().collect::<Vec<_>>(), [0; 4]);
+    engine.stop(Duration::from_mins(1));
+    worker.join().unwrap().unwrap();
+}
+
+fn until_running(engine: &Engine, running: usize) {
+    while engine.statistics().running < running {
+        thread::yield_now();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -16,12 +16,14 @@
 //! - `job`: what is asked, and what is told of it; `refusal`: why a job is not taken
 //! - `queue`: those who wait
 //! - `schedule`: who is computed in the next pass; `blocks`: the places in the cache
-//! - `worker`: pass by pass, until the end; `answer`: what a pass means for one job
+//! - `worker`: pass by pass, until the end; `joining`: the pass that loads; `answer`: what a pass
+//!   means for one job
 //! - `statistics`: what the engine has done; `pace`: how soon a place is free
 
 mod answer;
 mod blocks;
 mod job;
+mod joining;
 mod pace;
 mod queue;
 mod refusal;

@@ -114,6 +114,13 @@ impl<T> Schedule<T> {
         parts.filter(|part| !part.positions.is_empty()).collect()
     }
 
+    /// All that is to come of a sequence, which holds blocks: for a pass that has begun already.
+    pub(super) fn whole(&self, sequence: usize) -> Part {
+        assert!(sequence < self.holders, "who is computed has blocks");
+        let Sequence { length, computed, .. } = self.sequences[sequence];
+        Part { sequence, positions: computed..length, is_last: true }
+    }
+
     /// The blocks of a sequence.
     pub(super) fn blocks_of(&self, sequence: usize) -> &[u32] {
         &self.sequences[sequence].blocks

@@ -21,6 +21,8 @@ const BLOCK: usize = 4;
 struct Model {
     cache: HashMap<(u32, usize), u32>,
     logits: Vec<f32>,
+    /// Those of a pass that was not taken to its end.
+    open: Vec<f32>,
     passes: usize,
     behaviour: Behaviour,
 }
@@ -49,8 +51,17 @@ impl Model {
         logits
     }
 
+    /// The logits of the last rows of those that want them.
+    fn run_all(&mut self, rows: &[Rows<'_>]) -> Vec<f32> {
+        let mut wanted = Vec::new();
+        for rows in rows {
+            let logits = self.run(rows).pop().expect("there are rows");
+            wanted.extend(logits.iter().filter(|_| rows.logits));
+        }
+        wanted
+    }
+
     fn begin(&mut self) -> Result<(), firstlight_model::Error> {
-        while self.pull()? {} // all of them, before the first row
         self.passes += 1;
         assert!(self.behaviour.panics_in_pass != Some(self.passes), "as it was told");
         if self.behaviour.fails_in_pass == Some(self.passes) {
@@ -78,12 +89,30 @@ impl Passes for Model {
 
     fn forward(&mut self, rows: &[Rows<'_>]) -> Result<(), firstlight_model::Error> {
         self.begin()?;
-        self.logits.clear();
-        for rows in rows {
-            let logits = self.run(rows).pop().expect("there are rows");
-            self.logits.extend(logits.iter().filter(|_| rows.logits));
-        }
+        assert!(self.behaviour.stages.is_none(), "a pass that may wait goes layer by layer");
+        self.logits = self.run_all(rows);
         Ok(())
+    }
+
+    fn open(&mut self, rows: &[Rows<'_>]) -> Result<(), firstlight_model::Error> {
+        self.begin()?;
+        self.open = self.run_all(rows);
+        Ok(())
+    }
+
+    fn join(&mut self, rows: &[Rows<'_>]) -> Result<(), firstlight_model::Error> {
+        let logits = self.run_all(rows);
+        self.open.extend(logits);
+        Ok(())
+    }
+
+    /// Each stage that is still to come is that of a layer.
+    fn advance(&mut self) -> Result<bool, firstlight_model::Error> {
+        if self.behaviour.stages.is_some() {
+            return self.pull().map(|_| true);
+        }
+        self.logits = std::mem::take(&mut self.open);
+        Ok(false)
     }
 
     fn logits(&mut self) -> Result<Vec<f32>, firstlight_model::Error> {
@@ -107,6 +136,7 @@ impl Passes for Model {
 
     fn forward_all(&mut self, rows: Rows<'_>) -> Result<Vec<f32>, firstlight_model::Error> {
         self.begin()?;
+        while self.pull()? {} // all of them, before the first row
         Ok(self.run(&rows).concat())
     }
 }
@@ -301,6 +331,82 @@ fn who_asks_before_the_weights_are_there_gets_the_same_answer() {
         assert_eq!(told(events).ids, alone(wish, &limits()));
     }
     served.end().unwrap();
+}
+
+/// An engine that waits in its first pass: with its stages, and what comes of that pass's one job.
+fn loading(limits: Limits, wish: &Wish) -> (Served, Sender<()>, Receiver<Event>) {
+    let (stages, behaviour) = gated();
+    let served = Served::new(limits, behaviour);
+    let (first, events) = job(&wish.0, wish.1, wish.2);
+    served.engine.submit(first).unwrap();
+    until(&stages, || served.engine.statistics().running == 1);
+    (served, stages, events)
+}
+
+/// Lets stages come until it is so.
+fn until(stages: &Sender<()>, is_so: impl Fn() -> bool) {
+    while !is_so() {
+        stages.send(()).unwrap();
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn who_asks_while_the_first_pass_waits_gets_the_first_token_of_that_pass() {
+    let wishes: [Wish; 4] =
+        [(vec![5; 30], 9, 1), (vec![6, 7], 4, 2), (vec![8; 13], 12, 3), (vec![9; 2], 3, 0)];
+    let (served, stages, first) = loading(limits(), &wishes[0]);
+    let mut events = vec![first];
+    let (noted, passes_before) = channel();
+    // Prompts of 16 tokens together may join, and 15 do: the last one's turn is the next pass.
+    for (running, wish) in [2, 3, 3].into_iter().zip(&wishes[1..]) {
+        let (mut job, its_events) = job(&wish.0, wish.1, wish.2);
+        let (engine, mut tell) = (served.engine.clone(), job.out);
+        let mut noted = Some(noted.clone());
+        job.out = Box::new(move |event| {
+            let is_token = matches!(event, Event::Token(_));
+            if let Some(noted) = noted.take_if(|_| is_token) {
+                noted.send(engine.statistics().steps).unwrap();
+            }
+            tell(event)
+        });
+        served.engine.submit(job).unwrap();
+        until(&stages, || served.engine.statistics().running == running);
+        events.push(its_events);
+    }
+    let Statistics { generated_tokens, waiting, .. } = served.engine.statistics();
+    assert_eq!((generated_tokens, waiting), (0, 1));
+    drop(stages);
+    for (wish, events) in wishes.iter().zip(&events) {
+        assert_eq!(told(events).ids, alone(wish, &limits()));
+    }
+    assert_eq!(passes_before.try_iter().collect::<Vec<_>>(), [0, 0, 1]);
+    served.end().unwrap();
+}
+
+#[test]
+fn a_pass_that_loads_is_broken_off_where_it_is_in_vain() {
+    let wish = (vec![5; 30], 9, 1);
+    let (stages, behaviour) = gated();
+    let served = Served::new(limits(), behaviour);
+    let (left, events) = job(&wish.0, wish.1, wish.2);
+    let cancelled = left.cancelled.clone();
+    served.engine.submit(left).unwrap();
+    until(&stages, || served.engine.statistics().running == 1);
+    cancelled.cancel();
+    until(&stages, || served.engine.statistics().cancelled == 1);
+    assert_eq!(served.engine.statistics().kv_blocks_used, 0);
+    assert!(told(&events).ids.is_empty());
+    let (next, events) = job(&wish.0, wish.1, wish.2);
+    served.engine.submit(next).unwrap();
+    until(&stages, || served.engine.statistics().running == 1);
+    served.engine.stop(Duration::ZERO);
+    stages.send(()).unwrap();
+    stages.send(()).unwrap();
+    // The weights are not all there, and never will be.
+    assert!(matches!(*told(&events).error.unwrap(), Error::EngineStopped));
+    served.end().unwrap();
+    drop(stages);
 }
 
 /// A model whose weights come when the sender says so, and are all there once it is dropped.

@@ -1,9 +1,8 @@
 //! Pass by pass, on the thread that computes.
 //!
 //! While nobody asks anything, the weights are taken as they arrive; whoever asks meanwhile is
-//! computed with those that are there, and waits for the others layer by layer. The pass that loads
-//! takes whole prompts: it waits for the link more than for the processor. Once all weights are
-//! there, the worker sleeps until somebody asks.
+//! computed with those that are there, and waits for the others layer by layer, where more [join](super::joining). The pass that loads takes whole prompts: it waits for the link more than for the
+//! processor. Once all weights are there, the worker sleeps until somebody asks.
 //!
 //! Whatever goes wrong with the model, or with the worker itself, is told to everybody who waits and
 //! to everybody who asks from then on.
@@ -71,7 +70,7 @@ impl Shared {
         }
     }
 
-    /// The answer that waits longest, if it may begin.
+    /// The answer that waits longest, if one of as many tokens may begin.
     fn first_if(&self, may_begin: impl FnOnce(usize) -> bool) -> Option<Answer> {
         let mut state = self.state();
         let length = state.queue.front()?.ids().len();
@@ -80,10 +79,10 @@ impl Shared {
 }
 
 /// A worker at work.
-struct Running<'a, M> {
-    shared: &'a Shared,
-    schedule: Schedule<Answer>,
-    model: M,
+pub(super) struct Running<'a, M> {
+    pub(super) shared: &'a Shared,
+    pub(super) schedule: Schedule<Answer>,
+    pub(super) model: M,
     /// Not all weights are there.
     is_loading: bool,
     /// What was done so far.
@@ -112,7 +111,7 @@ impl<M: Passes> Running<'_, M> {
     fn next(&mut self) -> Next {
         loop {
             self.let_go();
-            self.let_in();
+            self.let_in(usize::MAX);
             let state = self.publish();
             let is_idle = self.schedule.is_empty();
             if state.phase.is_over(is_idle) {
@@ -141,16 +140,25 @@ impl<M: Passes> Running<'_, M> {
         drop(waiting);
     }
 
-    /// Those who wait begin, as far as there is room.
-    fn let_in(&mut self) {
-        while let Some(mut answer) = self.shared.first_if(|length| self.schedule.has_room(length)) {
+    /// Those who wait begin, as far as there is room and their prompts have `rows` tokens together:
+    /// how many they have.
+    pub(super) fn let_in(&mut self, rows: usize) -> usize {
+        let mut taken = 0;
+        let may_begin = |schedule: &Schedule<_>, length, taken| {
+            length <= rows - taken && schedule.has_room(length)
+        };
+        while let Some(mut answer) =
+            self.shared.first_if(|length| may_begin(&self.schedule, length, taken))
+        {
             answer.begin();
             let (length, longest) = (answer.ids().len(), answer.longest());
             self.schedule.begin(answer, length, longest);
+            taken += length;
         }
+        taken
     }
 
-    fn publish(&self) -> MutexGuard<'_, State> {
+    pub(super) fn publish(&self) -> MutexGuard<'_, State> {
         let blocks = self.schedule.blocks();
         let mut state = self.shared.state();
         state.statistics = Statistics {
@@ -167,9 +175,11 @@ impl<M: Passes> Running<'_, M> {
     fn pass(&mut self) -> Result<(), Error> {
         let rows = if self.is_loading { LOAD_ROWS } else { self.shared.limits.step_rows };
         let parts = self.schedule.plan(rows);
-        let scored = |part: &Part| self.schedule.get(part.sequence).scores(&part.positions);
-        let (scored, others): (Vec<_>, Vec<_>) = parts.into_iter().partition(scored);
-        self.forward(&others)?;
+        let (scored, others): (Vec<_>, Vec<_>) =
+            parts.into_iter().partition(|part| self.is_scored(part));
+        if !self.forward(others)? {
+            return Ok(());
+        }
         scored.iter().try_for_each(|part| self.score(part))?;
         if self.is_loading {
             self.is_loading = self.model.pull().map_err(failed)?;
@@ -179,18 +189,24 @@ impl<M: Passes> Running<'_, M> {
         Ok(())
     }
 
-    /// Computes `parts` together, and chooses a token for each that is its sequence's last.
-    fn forward(&mut self, parts: &[Part]) -> Result<(), Error> {
+    /// Computes `parts` together, and chooses a token for each that is its sequence's last. Whether
+    /// the pass went to its end.
+    fn forward(&mut self, mut parts: Vec<Part>) -> Result<bool, Error> {
         if parts.is_empty() {
-            return Ok(());
+            return Ok(true);
         }
-        let rows: Vec<_> = parts.iter().map(|part| rows(&self.schedule, part)).collect();
-        self.model.forward(&rows).map_err(failed)?;
-        for part in parts {
+        if self.is_loading {
+            parts = self.forward_joined(parts)?;
+        } else {
+            let rows: Vec<_> = parts.iter().map(|part| rows(&self.schedule, part)).collect();
+            self.model.forward(&rows).map_err(failed)?;
+        }
+        for part in &parts {
             self.schedule.computed(part);
         }
         let last = parts.iter().filter(|part| part.is_last).map(|part| part.sequence);
-        self.choose_all(&last.collect::<Vec<_>>())
+        self.choose_all(&last.collect::<Vec<_>>())?;
+        Ok(!parts.is_empty())
     }
 
     /// Chooses a token for each of these sequences, whose logits are those of the pass: on the
@@ -273,7 +289,7 @@ impl<M: Passes> Running<'_, M> {
     }
 }
 
-fn rows<'a>(schedule: &'a Schedule<Answer>, part: &Part) -> Rows<'a> {
+pub(super) fn rows<'a>(schedule: &'a Schedule<Answer>, part: &Part) -> Rows<'a> {
     Rows {
         ids: &schedule.get(part.sequence).ids()[part.positions.clone()],
         first: part.positions.start,
