@@ -3,6 +3,7 @@
 //! The page is figures, a [`chart`], and the same numbers as tables. The chart is written in
 //! percentages of its width, so that it fits any window and zooming is making it wider. The script
 //! only adds what a static page lacks: quick tooltips, zoom, and showing one stage in all lanes.
+//! Below the style and the script nothing is styled in place: a page that forbids that can show it.
 //!
 //! Names come from outside. They reach the page through [`Escaped`] alone.
 
@@ -13,14 +14,23 @@ mod tip;
 
 use std::fmt::{self, Write as _};
 
-use crate::{Counter, Outcome, Report, unit};
+use crate::{Counter, Mark, Outcome, Report, unit};
 
 impl Report {
     /// The start as a page that needs nothing else.
     #[must_use]
     pub fn html(&self) -> String {
-        let body = [header(self), figures(self), split(self), chart::chart(self)].concat();
+        let body = [header(self), figures(self, true), split(self), chart::chart(self)].concat();
         page(&title(self), "", &(body + &tables::tables(self)))
+    }
+
+    /// The start as far as it has come, for a page that has [`STYLE`], [`SCRIPT`] and its own header; `is_over` where
+    /// nothing more will come.
+    #[must_use]
+    pub fn html_part(&self, is_over: bool) -> String {
+        let drawn = [figures(self, is_over), split(self), chart::chart(self)].concat();
+        let tables = tables::tables(self);
+        format!("{drawn}<details>\n<summary>In numbers</summary>\n{tables}</details>\n")
     }
 
     /// The start's chart alone, for a [`page`] of several.
@@ -38,13 +48,18 @@ pub fn page(title: &str, style: &str, body: &str) -> String {
         "<!doctype html>\n<html lang='en'>\n<head>\n<meta charset='utf-8'>\n\
          <meta name='viewport' content='width=device-width, initial-scale=1'>\n\
          <meta name='color-scheme' content='light dark'>\n\
-         <title>{}</title>\n<style>\n{}{style}</style>\n</head>\n<body>\n<main>\n{body}</main>\n\
-         <div id='tip' hidden></div>\n<script>\n{}</script>\n</body>\n</html>\n",
+         <title>{}</title>\n<style>\n{STYLE}{style}</style>\n</head>\n<body>\n<main>\n{body}</main>\n\
+         {TIP}\n<script>\n{SCRIPT}</script>\n</body>\n</html>\n",
         Escaped(title),
-        include_str!("html/page.css"),
-        include_str!("html/page.js"),
     )
 }
+
+/// How figures, charts and tables look, in light and in dark.
+pub const STYLE: &str = include_str!("html/page.css");
+/// What charts need to be pointed at: those of the page, and later ones by `enliven(chart)`. Below `<main>` it looks for
+/// an empty, hidden element `tip`.
+pub const SCRIPT: &str = include_str!("html/page.js");
+const TIP: &str = "<div id='tip' hidden></div>";
 
 fn title(report: &Report) -> String {
     let name = NAMING.iter().find_map(|key| report.description.get(*key));
@@ -71,12 +86,8 @@ fn header(report: &Report) -> String {
 }
 
 /// The numbers that are read first.
-fn figures(report: &Report) -> String {
-    let mut cards = String::new();
-    match report.ttft_ms {
-        Some(ttft_ms) => cards += &card("lead", &unit::duration(ttft_ms), "to the first token", ""),
-        None => cards += &card("bad", "none", "no first token", &why_none(report)),
-    }
+fn figures(report: &Report, is_over: bool) -> String {
+    let mut cards = lead(report, is_over);
     if let Some((floor_ms, ratio)) = report.floor_ms.zip(report.ttft_over_floor) {
         let link = unit::rate(report.link_bytes_per_s.unwrap_or_default() as f64);
         let note = format!("{} at {link}", unit::duration(floor_ms));
@@ -96,6 +107,17 @@ fn figures(report: &Report) -> String {
         cards += &card("", &format!("{tokens_per_s:.1}"), "tokens a second", &note);
     }
     format!("<section class='figures' aria-label='Figures'>\n{cards}</section>\n")
+}
+
+/// How long it took; a server that nobody asks may be loaded without a first token.
+fn lead(report: &Report, is_over: bool) -> String {
+    let why = why_none(report);
+    match (report.ttft_ms, report.mark_ms(Mark::LastLayerResident)) {
+        (Some(ttft_ms), _) => card("lead", &unit::duration(ttft_ms), "to the first token", ""),
+        _ if is_over || !why.is_empty() => card("bad", "none", "no first token", &why),
+        (None, Some(ms)) => card("lead", &unit::duration(ms), "to the last layer", ""),
+        (None, None) => card("", "…", "to the first token", ""),
+    }
 }
 
 fn card(class: &str, figure: &str, what: &str, note: &str) -> String {
@@ -120,17 +142,21 @@ fn split(report: &Report) -> String {
         ("streaming", split.streaming_ms, "weights streaming"),
         ("after", split.after_last_weight_byte_ms, "after the last byte"),
     ];
-    let (mut bar, mut key) = (String::new(), String::new());
+    let (mut bar, mut key, mut from) = (String::new(), String::new(), 0.0);
     for (class, ms, what) in parts {
         let percent = (ms / ttft_ms * 100.0).clamp(0.0, 100.0);
         if percent.is_finite() {
-            let _ = write!(bar, "<i class='{class}' style='flex-grow:{percent:.3}'></i>");
+            let _ = write!(
+                bar,
+                "<rect class='{class}' x='{from:.3}%' width='{percent:.3}%' height='10'/>"
+            );
+            from += percent;
         }
         let _ = write!(key, "<span class='{class}'><b>{}</b> {what}</span>", unit::duration(ms));
     }
     format!(
         "<section class='split' aria-label='How the time to the first token splits'>\n\
-         <div class='bar' aria-hidden='true'>{bar}</div>\n<p>{key}</p>\n</section>\n"
+         <svg class='bar' aria-hidden='true'>{bar}</svg>\n<p>{key}</p>\n</section>\n"
     )
 }
 

@@ -41,7 +41,7 @@ mod waterfall;
 pub use clock::At;
 pub use counter::Counter;
 pub use fetch::{FetchRecord, Outcome};
-pub use html::{Escaped, page};
+pub use html::{Escaped, SCRIPT, STYLE, page};
 pub use lane::Lane;
 pub use mark::Mark;
 pub use rate::{Rate, RateError};

@@ -140,6 +140,29 @@ fn the_page_needs_nothing_else() {
 }
 
 #[test]
+fn a_part_of_a_page_has_no_style_and_no_script_in_place() {
+    for (name, report) in sample::all() {
+        let part = report.html_part(true);
+        leave(&format!("{name}.part.html"), &part);
+        for forbidden in ["<style", " style=", "<script", " onclick="] {
+            assert!(!part.contains(forbidden), "{name}: {forbidden}");
+        }
+    }
+}
+
+#[test]
+fn a_start_that_is_not_over_is_no_failure() {
+    let fails = |report: &Report, is_over| report.html_part(is_over).contains("class='card bad'");
+    let mut report = Report { ttft_ms: None, ..sample::real() };
+    assert!(fails(&report, true) && !fails(&report, false));
+    assert!(report.html_part(false).contains("to the last layer"));
+    report.marks_ms.clear();
+    assert!(fails(&report, true) && !fails(&report, false));
+    report.fetches[0].outcome = Outcome::Failed("gone".to_owned());
+    assert!(fails(&report, false));
+}
+
+#[test]
 fn names_from_outside_stay_text() {
     let evil = "</title><script>alert(1)</script>' onload='x\" onload=\"y&\x1b[2J";
     let report = named(evil);

@@ -229,10 +229,11 @@ impl<'a> Chart<'a> {
             self.back,
             "<rect class='lane' x='0' width='100%' y='{top:.1}' height='{height:.1}'/>"
         );
+        let (name_y, note_y) = (top + NAME_BASE_PX, top + NOTE_BASE_PX);
         let _ = writeln!(
             self.gutter,
-            "<div class='{name}' style='top:{top:.1}px;height:{height:.1}px'>\
-             <b>{name}</b><small>{note}</small></div>"
+            "<text class='lane-name {name}' y='{name_y:.1}'>{name}</text>\
+             <text class='note' y='{note_y:.1}'>{note}</text>"
         );
         self.top += height + LANE_GAP_PX;
         top + LANE_PADDING_PX
@@ -297,7 +298,8 @@ impl<'a> Chart<'a> {
              <div class='tools' hidden><button data-zoom='0.5' aria-label='Zoom out'>−</button>\
              <button data-zoom='0'>fit</button>\
              <button data-zoom='2' aria-label='Zoom in'>+</button></div>\n\
-             <div class='lanes'>\n<div class='gutter' aria-hidden='true'>\n{}</div>\n\
+             <div class='lanes'>\n<svg class='gutter' aria-hidden='true' height='{height:.0}'>\n{}\
+             </svg>\n\
              <div class='scroll' tabindex='0'>\n\
              <svg class='plot' role='img' aria-label='{}' height='{height:.0}'>\n{HATCHES}{}{}\
              </svg>\n</div>\n</div>\n{}</section>\n",
@@ -438,8 +440,11 @@ const SLOT_MIN_PX: f64 = 3.0;
 const SLOT_MAX_PX: f64 = 14.0;
 /// Copies are short, and half a ring of them may be queued at once.
 const COPIES_PX: f64 = 60.0;
-/// A lane's name and its note.
+/// A lane's name and its note,
 const LANE_MIN_PX: f64 = 24.0;
+/// whose text stands on these lines, below the top of the lane.
+const NAME_BASE_PX: f64 = 18.0;
+const NOTE_BASE_PX: f64 = 32.0;
 const LANE_PADDING_PX: f64 = 6.0;
 const LANE_GAP_PX: f64 = 4.0;
 /// A character of a name is about 7 px wide, and the drawing at least 760.

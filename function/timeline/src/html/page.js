@@ -1,5 +1,5 @@
 "use strict";
-for (const chart of document.querySelectorAll(".chart")) {
+const enliven = (chart) => {
   const plot = chart.querySelector(".plot");
   const scroll = plot.parentElement;
   const tip = document.getElementById("tip");
@@ -63,4 +63,5 @@ for (const chart of document.querySelectorAll(".chart")) {
     event.preventDefault();
     zoomTo(zoom * Math.exp(-event.deltaY / 300), event.clientX);
   }, { passive: false });
-}
+};
+document.querySelectorAll(".chart").forEach(enliven);
