@@ -1,7 +1,8 @@
 """What CloudFormation gets of a SAM template: `transformed.py TEMPLATE` prints it.
 
-The template itself says little to a linter: what SAM does not know it drops or refuses here, and what it makes of the rest
-is where cfn-lint finds wrong properties. The package is not uploaded; its place is made up.
+The template itself says little to a linter, and what SAM's translator does not know it may drop without a word. So the
+function is held against the fields that SAM documents, and cfn-lint finds what is wrong in the result. The package is not
+uploaded; its place is made up.
 """
 
 import json
@@ -9,6 +10,8 @@ import os
 import sys
 
 import yaml
+from samtranslator.compat import pydantic
+from samtranslator.internal.schema_source import aws_serverless_function
 from samtranslator.translator.transform import transform
 
 
@@ -44,4 +47,8 @@ with open(sys.argv[1]) as file:
 for resource in template["Resources"].values():
     if resource["Type"] == "AWS::Serverless::Function":
         resource["Properties"]["CodeUri"] = "s3://packages/function.zip"
+        try:
+            aws_serverless_function.Resource.parse_obj(resource)
+        except pydantic.ValidationError as error:
+            sys.exit(f"{sys.argv[1]}: {error}")
 json.dump(transform(template, {}, NoManagedPolicies()), sys.stdout, indent=1)
