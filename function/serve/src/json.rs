@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::header::{CONTENT_TYPE, HeaderMap};
+use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
 use bytes::Bytes;
@@ -48,6 +48,7 @@ pub(crate) async fn read<T: Send + 'static>(
 /// The body of a request that says that it is JSON, within limits of length and time.
 async fn body(request: Request, limits: &Limits) -> Result<Bytes, Refusal> {
     check_type(request.headers())?;
+    check_encoding(request.headers())?;
     let limit_bytes = limits.body_bytes;
     let collected = Limited::new(request.into_body(), limit_bytes).collect();
     match tokio::time::timeout(limits.body_time, collected).await {
@@ -68,6 +69,18 @@ fn check_type(headers: &HeaderMap) -> Result<(), Refusal> {
     let is_json =
         essence.eq_ignore_ascii_case(JSON) || essence.to_ascii_lowercase().ends_with("+json");
     if is_json { Ok(()) } else { Err(Refusal::ContentType { found: found.into_owned() }) }
+}
+
+/// A few bytes that unfold to gigabytes would pass every limit.
+fn check_encoding(headers: &HeaderMap) -> Result<(), Refusal> {
+    let plain = HeaderValue::from_static("identity");
+    match headers.get(CONTENT_ENCODING) {
+        Some(found) if found != plain => {
+            let found = String::from_utf8_lossy(found.as_bytes()).into_owned();
+            Err(Refusal::ContentEncoding { found })
+        }
+        _ => Ok(()),
+    }
 }
 
 fn whole_seconds(time: Duration) -> u64 {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::header::{ACCEPT_ENCODING, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use firstlight_generate::Error as GenerateError;
@@ -30,6 +30,12 @@ pub enum Refusal {
     #[error("the body's `Content-Type` is `{found}`, expected is `application/json`")]
     ContentType {
         /// As what.
+        found: String,
+    },
+    /// The body is compressed.
+    #[error("the body's `Content-Encoding` is `{found}`, expected is none")]
+    ContentEncoding {
+        /// How.
         found: String,
     },
     /// The body is longer than is read.
@@ -240,7 +246,9 @@ impl Refusal {
             Self::Json { .. } | Self::NotAnObject { .. } | Self::BodyBroken { .. } => {
                 Meaning::bad_request(None)
             }
-            Self::ContentType { .. } => Meaning::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, None),
+            Self::ContentType { .. } | Self::ContentEncoding { .. } => {
+                Meaning::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, None)
+            }
             Self::BodyTooLong { .. } => Meaning::new(StatusCode::PAYLOAD_TOO_LARGE, None),
             Self::BodyTooSlow { .. } => Meaning::new(StatusCode::REQUEST_TIMEOUT, None),
             Self::Missing { param, .. } => {
@@ -322,8 +330,14 @@ impl IntoResponse for Refusal {
         if let Some(seconds) = self.retry_after_s() {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
-        if let Self::Key { .. } = self {
-            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        match self {
+            Self::Key { .. } => {
+                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            Self::ContentEncoding { .. } => {
+                headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+            }
+            _ => {}
         }
         response
     }

@@ -96,6 +96,11 @@ async fn bad_bodies_are_told_before_the_model_is_there() {
     let form = Request::post("/v1/completions").header(CONTENT_TYPE, "text/plain");
     let (status, _) = ask_json(&server, form.body(Body::from("{}")).unwrap()).await;
     assert_eq!(status, StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    let mut packed = post("/v1/completions", "{}");
+    packed.headers_mut().insert("content-encoding", HeaderValue::from_static("gzip"));
+    let (status, headers, _) = ask(&server, packed).await;
+    assert_eq!(status, StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    assert_eq!(headers["accept-encoding"], "identity");
 }
 
 #[tokio::test]
