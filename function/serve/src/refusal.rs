@@ -101,12 +101,17 @@ pub enum Refusal {
         served: String,
     },
     /// Nothing is at this address.
-    #[error("there is nothing at `{method} {path}`")]
+    #[error(
+        "there is nothing at `{method} {path}`{}",
+        .meant.as_ref().map(|meant| format!("\nhint: did you mean `{meant}`?")).unwrap_or_default()
+    )]
     NoRoute {
         /// How it was asked.
         method: String,
         /// For what.
         path: String,
+        /// What is at an address that ends as this one does.
+        meant: Option<String>,
     },
     /// There is something, but not for this method.
     #[error("`{path}` does not know the method `{method}`")]

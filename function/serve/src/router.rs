@@ -4,30 +4,23 @@
 use axum::Router;
 use axum::extract::Request;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 
 use crate::{
     Refusal, Server, chat, completions, cors, embeddings, health, journal, keys, metrics, models,
     status,
 };
 
+/// Addresses, and what answers there.
+pub(crate) type Routes = Vec<(&'static str, MethodRouter<Server>)>;
+
 impl Server {
     /// All that is served.
     pub fn router(&self) -> Router {
-        let v1 = Router::new()
-            .route("/chat/completions", post(chat::complete))
-            .route("/completions", post(completions::complete))
-            .route("/embeddings", post(embeddings::embed))
-            .route("/models", get(models::list))
-            // Names may have slashes, as those of the hub do.
-            .route("/models/{*name}", get(models::one))
-            .layer(from_fn_with_state(self.clone(), keys::check));
-        Router::new()
+        let v1 = router(v1()).layer(from_fn_with_state(self.clone(), keys::check));
+        router(instance())
             .nest("/v1", v1.clone())
             .nest("/openai/v1", v1)
-            .merge(probes())
-            .route("/status", get(status::tell))
-            .route("/metrics", get(metrics::scrape))
             .fallback(nothing)
             .method_not_allowed_fallback(wrong_method)
             .layer(from_fn_with_state(self.clone(), journal::keep))
@@ -36,22 +29,57 @@ impl Server {
     }
 }
 
-/// As Kubernetes, Knative, `KServe`, vLLM and `SageMaker` ask.
-fn probes() -> Router<Server> {
-    let live = ["/health/live", "/v2/health/live"];
-    let ready = ["/health/ready", "/v2/health/ready", "/health", "/ping"];
-    let router = live.into_iter().fold(Router::new(), |it, path| it.route(path, get(health::live)));
-    ready.into_iter().fold(router, |it, path| it.route(path, get(health::ready)))
+fn router(routes: Routes) -> Router<Server> {
+    let routes = routes.into_iter();
+    routes.fold(Router::new(), |router, (path, method)| router.route(path, method))
+}
+
+/// OpenAI's, below a prefix that ends in `/v1`.
+pub(crate) fn v1() -> Routes {
+    vec![
+        ("/chat/completions", post(chat::complete)),
+        ("/completions", post(completions::complete)),
+        ("/embeddings", post(embeddings::embed)),
+        ("/models", get(models::list)),
+        // Names may have slashes, as those of the hub do.
+        ("/models/{*name}", get(models::one)),
+    ]
+}
+
+/// What tells of the instance.
+pub(crate) fn instance() -> Routes {
+    vec![
+        // As Kubernetes, Knative, `KServe`, vLLM and `SageMaker` ask.
+        ("/health/live", get(health::live)),
+        ("/v2/health/live", get(health::live)),
+        ("/health/ready", get(health::ready)),
+        ("/v2/health/ready", get(health::ready)),
+        ("/health", get(health::ready)),
+        ("/ping", get(health::ready)),
+        ("/status", get(status::tell)),
+        ("/metrics", get(metrics::scrape)),
+    ]
 }
 
 async fn nothing(request: Request) -> Refusal {
-    let (method, path) = place(&request);
-    Refusal::NoRoute { method, path }
+    Refusal::no_route(&request)
 }
 
 async fn wrong_method(request: Request) -> Refusal {
     let (method, path) = place(&request);
     Refusal::Method { method, path }
+}
+
+impl Refusal {
+    /// Clients are often told a base address without `/v1`, with two of them, or with a slash.
+    pub(crate) fn no_route(request: &Request) -> Self {
+        let (method, path) = place(request);
+        let names = path.split('/').filter(|name| !name.is_empty());
+        let plain = names.fold(String::new(), |plain, name| plain + "/" + name);
+        let meant = v1().into_iter().find(|(route, _)| plain.ends_with(route));
+        let meant = meant.map(|(route, _)| format!("/v1{route}"));
+        Self::NoRoute { method, path, meant }
+    }
 }
 
 fn place(request: &Request) -> (String, String) {

@@ -60,6 +60,12 @@ async fn what_does_not_exist_is_an_error_object_too() {
     let server = server(Settings::default());
     let (status, body) = ask_json(&server, get("/v1/images")).await;
     assert_eq!((status, &body["error"]["code"]), (StatusCode::NOT_FOUND, &json!("unknown_url")));
+    for path in ["/chat/completions", "/v1/v1/chat/completions", "//v1/chat/completions/"] {
+        let (status, body) = ask_json(&server, post(path, "{}")).await;
+        let message = body["error"]["message"].as_str().unwrap();
+        assert_eq!(status, StatusCode::NOT_FOUND);
+        assert!(message.ends_with("did you mean `/v1/chat/completions`?"), "{message}");
+    }
     let (status, body) = ask_json(&server, get("/v1/chat/completions")).await;
     assert_eq!(status, StatusCode::METHOD_NOT_ALLOWED);
     assert_eq!(body["error"]["type"], "invalid_request_error");
