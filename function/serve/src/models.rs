@@ -1,6 +1,7 @@
 //! `/v1/models`: the one model, by each of its names.
 
-use axum::extract::{Path, State};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::{Value, json};
@@ -18,8 +19,11 @@ pub(crate) async fn list(State(server): State<Server>) -> Response {
 /// One model.
 pub(crate) async fn one(
     State(server): State<Server>,
-    Path(name): Path<String>,
+    name: Result<Path<String>, PathRejection>,
+    request: Request,
 ) -> Result<Response, Refusal> {
+    // It is not UTF-8.
+    let Ok(Path(name)) = name else { return Err(Refusal::no_route(&request)) };
     let model = server.model();
     model.check_name(&name)?;
     Ok(json::response(StatusCode::OK, &object(model, &name)))
