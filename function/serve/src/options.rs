@@ -41,7 +41,8 @@ impl Options {
 fn flags(fields: &Fields<'_>, least_tokens: u32) -> Result<Flags, Refusal> {
     Ok(Flags {
         temperature: fields.number("temperature", 0.0..=2.0)?,
-        top_p: fields.number("top_p", 0.0..=1.0)?,
+        // 0 leaves the likeliest token, as every number does that is small enough.
+        top_p: fields.number("top_p", 0.0..=1.0)?.map(|p| p.max(f32::MIN_POSITIVE)),
         top_k: top_k(fields)?,
         min_p: fields.number("min_p", 0.0..=1.0)?,
         repetition_penalty: fields.number("repetition_penalty", 0.01..=100.0)?,
