@@ -37,6 +37,8 @@ impl<'a> Fields<'a> {
 
     /// A field that is there and is not null.
     pub(crate) fn get(&self, name: &str) -> Option<&'a Value> {
+        #[cfg(test)]
+        asked::note(self.param(name));
         self.object.get(name).filter(|value| !value.is_null())
     }
 
@@ -152,6 +154,26 @@ const EXACT: f64 = 9e15;
 
 /// Enough to recognise a value by.
 const SHOWN_CHARACTERS: usize = 60;
+
+/// The fields that this thread has asked for: a test holds the interface's document against them.
+#[cfg(test)]
+pub(crate) mod asked {
+    use std::cell::RefCell;
+    use std::collections::BTreeSet;
+
+    thread_local! {
+        static PARAMS: RefCell<BTreeSet<String>> = const { RefCell::new(BTreeSet::new()) };
+    }
+
+    pub(super) fn note(param: String) {
+        PARAMS.with_borrow_mut(|params| params.insert(param));
+    }
+
+    /// Those since the last time, as they are called seen from the body.
+    pub(crate) fn take() -> BTreeSet<String> {
+        PARAMS.take()
+    }
+}
 
 #[cfg(test)]
 mod tests {

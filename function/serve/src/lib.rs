@@ -15,7 +15,7 @@
 //! - `router`: what is at which address; `server`: what all handlers share, and the limits
 //! - `journal`: a line of log for each request; `trace`: which is which; `activity`: how many
 //! - `cors`, `keys`: who may ask
-//! - `health`, `status`, `models`, `metrics`: about the instance
+//! - `health`, `status`, `models`, `metrics`: about the instance; `openapi`: what it serves
 //! - `json`: bodies; `fields`, `options`, `prompts`: what is asked for, field by field
 //! - `chat`, `completions`: the two interfaces to the engine; `answer`: what both do; `embeddings`
 //! - [`Model`] (`model`): how far the load is; [`Speech`] (`speech`): what makes tokens of texts
@@ -45,6 +45,7 @@ mod listener;
 mod metrics;
 mod model;
 mod models;
+mod openapi;
 mod options;
 mod prompts;
 mod refusal;

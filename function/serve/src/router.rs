@@ -8,7 +8,7 @@ use axum::routing::{MethodRouter, get, post};
 
 use crate::{
     Refusal, Server, chat, completions, cors, embeddings, health, journal, keys, metrics, models,
-    status,
+    openapi, status,
 };
 
 /// Addresses, and what answers there.
@@ -58,6 +58,7 @@ pub(crate) fn instance() -> Routes {
         ("/ping", get(health::ready)),
         ("/status", get(status::tell)),
         ("/metrics", get(metrics::scrape)),
+        ("/openapi.json", get(openapi::tell)),
     ]
 }
 
