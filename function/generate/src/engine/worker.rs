@@ -1,8 +1,9 @@
 //! Pass by pass, on the thread that computes.
 //!
 //! While nobody asks anything, the weights are taken as they arrive; whoever asks meanwhile is
-//! computed with those that are there, and waits for the others layer by layer, where more [join](super::joining). The pass that loads takes whole prompts: it waits for the link more than for the
-//! processor. Once all weights are there, the worker sleeps until somebody asks.
+//! computed with those that are there, and waits for the others layer by layer, where more
+//! [join](super::joining). The pass that loads takes whole prompts: it waits for the link more than
+//! for the processor. Once all weights are there, the worker sleeps until somebody asks.
 //!
 //! Whatever goes wrong with the model, or with the worker itself, is told to everybody who waits and
 //! to everybody who asks from then on.
