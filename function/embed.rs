@@ -135,7 +135,7 @@ impl Ready {
         let texts = ids?;
         let tokens: Vec<_> = texts.iter().map(Vec::len).collect();
         embedder.submit(Job { texts, cancelled: Cancelled::default(), out })?;
-        embedder.stop(AS_LONG_AS_IT_TAKES);
+        embedder.stop(Duration::MAX);
         processor.compute(|device| worker.run(weights.on(device)?).map_err(Failure::Embedder))?;
         let answer = answer.recv().expect("a worker that ran told of the job");
         let embeddings = answer.map_err(Failure::Embedder)?;
@@ -255,6 +255,3 @@ const MAX_WAITING: usize = 1024;
 
 /// As the longest prompt.
 const INPUT_LIMIT_BYTES: u64 = 16 << 20;
-
-/// A year, which a clock can be asked for.
-const AS_LONG_AS_IT_TAKES: Duration = Duration::from_hours(24 * 365);

@@ -36,13 +36,19 @@ impl Phase {
         }
     }
 
-    /// Says whether this is new.
+    /// Says whether this changes anything: who stops a second time may wish it sooner, not later.
     pub(crate) fn stop(&mut self, drain: Duration) -> bool {
-        let is_new = matches!(self, Self::Serving);
-        if is_new {
-            *self = Self::Stopping { deadline: Instant::now() + drain };
+        let now = Instant::now();
+        let asked = now.checked_add(drain.min(LONGEST_DRAIN)).unwrap_or(now);
+        let is_sooner = match self {
+            Self::Serving => true,
+            Self::Stopping { deadline } => asked < *deadline,
+            Self::Failed(_) => false,
+        };
+        if is_sooner {
+            *self = Self::Stopping { deadline: asked };
         }
-        is_new
+        is_sooner
     }
 
     /// The reason for all who ask from now on, where nothing else is said to them already.
@@ -78,7 +84,26 @@ fn panicked(panic: &(dyn Any + Send)) -> Error {
     Error::EnginePanicked { message: text.unwrap_or("it did not say why").to_owned() }
 }
 
+/// A year, which every clock can be asked for.
+const LONGEST_DRAIN: Duration = Duration::from_hours(24 * 365);
+
 /// What the model says of itself.
 pub(crate) fn failed(error: firstlight_model::Error) -> Error {
     Error::Model(Box::new(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_stops_again_may_wish_it_sooner_and_never_later() {
+        let mut phase = Phase::Serving;
+        assert!(phase.stop(Duration::MAX), "any time can be asked for");
+        assert!(!phase.is_over(false) && phase.is_over(true));
+        assert!(phase.stop(Duration::ZERO) && phase.is_over(false));
+        assert!(!phase.stop(Duration::MAX) && phase.is_over(false));
+        let mut failed = Phase::Failed(Arc::new(Error::EngineGone));
+        assert!(!failed.stop(Duration::ZERO) && failed.failure().is_some());
+    }
 }
