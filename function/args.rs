@@ -284,6 +284,8 @@ pub(crate) struct EmbedArgs {
     #[command(flatten)]
     pub(crate) machine: MachineArgs,
     #[command(flatten)]
+    pub(crate) report: ReportArgs,
+    #[command(flatten)]
     pub(crate) store: StoreArgs,
 }
 

@@ -26,16 +26,18 @@ use crate::args::{EmbedArgs, StoreArgs};
 use crate::failure::Failure;
 use crate::processor::{Chosen, Opening, Processor, Source, TensorOf};
 use crate::start::{self, Known, SMALL_LIMIT_BYTES};
+use crate::report;
 
 /// Starts the model, and writes the embedding of each text on standard output.
 pub(crate) fn embed(args: &EmbedArgs, timeline: &Timeline) -> Result<(), Failure> {
     let texts = if args.texts.is_empty() { lines()? } else { args.texts.clone() };
+    report::begin(timeline, &args.report)?;
     let threads = args.machine.threads();
     let opening = Opening::begin(&args.machine, threads, &args.store, timeline);
     let runtime = start::runtime(threads)?;
     let done = run(args, &texts, &runtime, opening, timeline);
     runtime.shutdown_background();
-    done
+    report::tell(timeline, &args.report, done)
 }
 
 fn run(
@@ -130,13 +132,20 @@ impl Ready {
             self.begin(&processor, &args.store, io, timeline)?;
         let ids: Result<Vec<_>, _> =
             texts.iter().map(|text| embedder.encode(text, args.truncate)).collect();
-        let (sender, answer) = channel();
-        let out: Out = Box::new(move |vectors| drop(sender.send(vectors)));
         let texts = ids?;
         let tokens: Vec<_> = texts.iter().map(Vec::len).collect();
         embedder.submit(Job { texts, cancelled: Cancelled::default(), out })?;
         embedder.stop(Duration::MAX);
+        timeline.mark(Mark::PromptEncoded);
         processor.compute(|device| worker.run(weights.on(device)?).map_err(Failure::Embedder))?;
+        timeline.count(Counter::PromptTokens, tokens.iter().sum::<usize>() as u64);
+        let (sender, answer) = channel();
+        let clock = timeline.clone();
+        let out: Out = Box::new(move |vectors| {
+            // What a token is to who asks for text.
+            clock.mark(Mark::FirstToken);
+            drop(sender.send(vectors));
+        });
         let answer = answer.recv().expect("a worker that ran told of the job");
         let embeddings = answer.map_err(Failure::Embedder)?;
         write(tokens.into_iter().zip(embeddings.vectors))

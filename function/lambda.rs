@@ -28,6 +28,7 @@ pub(crate) fn function(args: ServeArgs, timeline: &Timeline) -> Result<(), Failu
     if let Some(mebibytes) = args.function.function_memory {
         memory::limit(u64::from(mebibytes.get()) << 20);
     }
+    report::begin(timeline, &args.report)?;
     let place = args.place.model()?;
     let args = Arc::new(args);
     let begun = Begun::begin(&args, place, timeline)?;

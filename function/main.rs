@@ -69,7 +69,11 @@ fn dispatch(command: Option<Command>, main_ns: u64) -> Result<(), Failure> {
                 None => serve::serve(*args, &timeline),
             }
         }
-        Some(Command::Embed(args)) => embed::embed(&args, &Timeline::start(Some(main_ns))),
+        Some(Command::Embed(args)) => {
+            let timeline = Timeline::start(Some(args.report.t0_ns.unwrap_or(main_ns)));
+            timeline.mark(Mark::Main);
+            embed::embed(&args, &timeline)
+        }
         Some(Command::Inspect(args)) => inspect::inspect(&args, &Timeline::start(Some(main_ns))),
         Some(Command::Health(args)) => health::health(&args),
         #[cfg(feature = "demo")]

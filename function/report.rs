@@ -4,10 +4,11 @@ use std::fs;
 use std::io::{IsTerminal, Write, stderr};
 use std::path::{Path, PathBuf};
 
-use firstlight_timeline::Report;
+use firstlight_timeline::{Report, Timeline};
 
-use crate::args::When;
+use crate::args::{ReportArgs, When};
 use crate::failure::Failure;
+use crate::memory;
 
 /// Columns where the terminal does not tell: what a mail or a log shows.
 const COLUMNS: u16 = 100;
@@ -18,6 +19,38 @@ enum Form {
     Page,
     Trace,
     Line,
+}
+
+/// Begins a start of which is told as `args` say.
+pub(crate) fn begin(timeline: &Timeline, args: &ReportArgs) -> Result<(), Failure> {
+    check(&args.timeline)?;
+    if let Some(link) = args.link {
+        timeline.set_link(link.bytes_per_s());
+    }
+    Ok(())
+}
+
+/// Tells of a start that `ended`.
+pub(crate) fn tell(
+    timeline: &Timeline,
+    args: &ReportArgs,
+    ended: Result<(), Failure>,
+) -> Result<(), Failure> {
+    describe_cost(timeline);
+    let report = timeline.report();
+    let written = write(&report, &args.timeline);
+    ended?;
+    written?;
+    draw(&report, args.waterfall);
+    Ok(())
+}
+
+/// What the start took of the machine.
+fn describe_cost(timeline: &Timeline) {
+    if let Some(bytes) = memory::peak_bytes() {
+        timeline.describe("peak_rss_bytes", bytes.to_string());
+    }
+    timeline.describe("cpu_ms", Timeline::process_cpu_ms().to_string());
 }
 
 /// Refuses the names of files whose form is not known, before anything is started.
@@ -39,7 +72,7 @@ pub(crate) fn write(report: &Report, files: &[PathBuf]) -> Result<(), Failure> {
 }
 
 /// Draws `report` to standard error.
-pub(crate) fn draw(report: &Report, when: When) {
+fn draw(report: &Report, when: When) {
     let terminal = stderr().is_terminal();
     if when == When::Always || (when == When::Auto && terminal) {
         let text = report.waterfall(columns(), terminal);

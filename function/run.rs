@@ -24,35 +24,18 @@ use crate::failure::Failure;
 use crate::processor::{Chosen, Opening, Processor, TensorOf};
 use crate::progress::Progress;
 use crate::start::{self, Begun, Foreseen, Known, Ready, Texts};
-use crate::{memory, prompt, report};
+use crate::{prompt, report};
 
 /// Starts the model, answers the prompt on standard output, and tells how it went.
 pub(crate) fn run(args: &RunArgs, timeline: &Timeline) -> Result<(), Failure> {
-    report::check(&args.report.timeline)?;
-    if let Some(link) = args.report.link {
-        timeline.set_link(link.bytes_per_s());
-    }
+    report::begin(timeline, &args.report)?;
     let prompt = prompt::read(args.prompt.as_deref())?;
     let threads = args.machine.threads();
     let opening = Opening::begin(&args.machine, threads, &args.store, timeline);
     let runtime = start::runtime(threads)?;
     let answer = answer(args, &prompt, &runtime, opening, timeline);
     runtime.shutdown_background();
-    describe_cost(timeline);
-    let report = timeline.report();
-    let written = report::write(&report, &args.report.timeline);
-    answer?;
-    written?;
-    report::draw(&report, args.report.waterfall);
-    Ok(())
-}
-
-/// What the start took of the machine.
-fn describe_cost(timeline: &Timeline) {
-    if let Some(bytes) = memory::peak_bytes() {
-        timeline.describe("peak_rss_bytes", bytes.to_string());
-    }
-    timeline.describe("cpu_ms", Timeline::process_cpu_ms().to_string());
+    report::tell(timeline, &args.report, answer)
 }
 
 fn answer(

@@ -35,7 +35,7 @@ const LAST_PASS: Duration = Duration::from_secs(2);
 
 /// Serves until it is told to stop, or until nobody has asked for anything for long enough.
 pub(crate) fn serve(args: ServeArgs, timeline: &Timeline) -> Result<(), Failure> {
-    report::check(&args.report.timeline)?;
+    report::begin(timeline, &args.report)?;
     let place = args.place.model()?;
     let listener = listen(&args.http)?;
     let args = Arc::new(args);
@@ -64,9 +64,6 @@ impl Begun {
         place: String,
         timeline: &Timeline,
     ) -> Result<Self, Failure> {
-        if let Some(link) = args.report.link {
-            timeline.set_link(link.bytes_per_s());
-        }
         let threads = args.machine.threads();
         let opening = Opening::begin(&args.machine, threads, &args.store, timeline);
         let model = Model::new(names(&args.http, &place), timeline.clone());
