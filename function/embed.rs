@@ -24,14 +24,15 @@ use tokio::task::JoinHandle;
 
 use crate::args::{EmbedArgs, StoreArgs};
 use crate::failure::Failure;
+use crate::memory::Needs;
 use crate::processor::{Chosen, Opening, Processor, Source, TensorOf};
-use crate::start::{self, Known, SMALL_LIMIT_BYTES};
 use crate::report;
+use crate::start::{self, Known, SMALL_LIMIT_BYTES};
 
 /// Starts the model, and writes the embedding of each text on standard output.
 pub(crate) fn embed(args: &EmbedArgs, timeline: &Timeline) -> Result<(), Failure> {
-    let texts = if args.texts.is_empty() { lines()? } else { args.texts.clone() };
     report::begin(timeline, &args.report)?;
+    let texts = if args.texts.is_empty() { lines()? } else { args.texts.clone() };
     let threads = args.machine.threads();
     let opening = Opening::begin(&args.machine, threads, &args.store, timeline);
     let runtime = start::runtime(threads)?;
@@ -69,6 +70,7 @@ pub(crate) struct Begun<T> {
     pub(crate) embedder: Embedder,
     pub(crate) worker: Worker,
     pub(crate) weights: Weights<T>,
+    pub(crate) needs: Needs,
 }
 
 /// An encoder without a device.
@@ -114,10 +116,11 @@ impl Ready {
     ) -> Result<Begun<TensorOf<P>>, Failure> {
         let Self { known, sentence, tokenizer } = self;
         let settings = settings(&known, sentence, processor.encoder_rows());
-        let layers = stream(processor, &known, settings, args, timeline)?;
+        let (layers, needs) = stream(processor, &known, settings, args, timeline)?;
         let limits = limits(&known.spec, sentence);
         let (embedder, worker) = Embedder::new(io.block_on(tokenizer)??, limits);
-        Ok(Begun { embedder, worker, weights: Weights { spec: known.spec, settings, layers } })
+        let weights = Weights { spec: known.spec, settings, layers };
+        Ok(Begun { embedder, worker, weights, needs })
     }
 
     fn write<P: Processor>(
@@ -128,16 +131,13 @@ impl Ready {
         io: &Handle,
         timeline: &Timeline,
     ) -> Result<(), Failure> {
-        let Begun { embedder, worker, weights } =
+        let Begun { embedder, worker, weights, .. } =
             self.begin(&processor, &args.store, io, timeline)?;
         let ids: Result<Vec<_>, _> =
             texts.iter().map(|text| embedder.encode(text, args.truncate)).collect();
         let texts = ids?;
-        let tokens: Vec<_> = texts.iter().map(Vec::len).collect();
-        embedder.submit(Job { texts, cancelled: Cancelled::default(), out })?;
-        embedder.stop(Duration::MAX);
         timeline.mark(Mark::PromptEncoded);
-        processor.compute(|device| worker.run(weights.on(device)?).map_err(Failure::Embedder))?;
+        let tokens: Vec<_> = texts.iter().map(Vec::len).collect();
         timeline.count(Counter::PromptTokens, tokens.iter().sum::<usize>() as u64);
         let (sender, answer) = channel();
         let clock = timeline.clone();
@@ -146,6 +146,9 @@ impl Ready {
             clock.mark(Mark::FirstToken);
             drop(sender.send(vectors));
         });
+        embedder.submit(Job { texts, cancelled: Cancelled::default(), out })?;
+        embedder.stop(Duration::MAX);
+        processor.compute(|device| worker.run(weights.on(device)?).map_err(Failure::Embedder))?;
         let answer = answer.recv().expect("a worker that ran told of the job");
         let embeddings = answer.map_err(Failure::Embedder)?;
         write(tokens.into_iter().zip(embeddings.vectors))
@@ -192,7 +195,7 @@ fn stream<P: Processor>(
     settings: EncoderSettings,
     args: &StoreArgs,
     timeline: &Timeline,
-) -> Result<Layers<TensorOf<P>>, Failure> {
+) -> Result<(Layers<TensorOf<P>>, Needs), Failure> {
     let Known { reader, location, spec, checkpoint, .. } = known;
     let planning = timeline.span(Lane::Verify, "plan");
     let stages = start::wanted(spec.stages(settings.names));
@@ -202,8 +205,9 @@ fn stream<P: Processor>(
     timeline.mark(Mark::Planned);
     timeline.count(Counter::WeightBytes, plan.stages.iter().map(|stage| stage.bytes).sum());
     let kept = Footprint::of_encoder(spec, settings.max_rows, settings.max_texts);
-    processor.check_memory(location, &plan, &kept)?;
-    processor.layers(&Source { reader, checkpoint }, plan, timeline)
+    let needs = processor.check_memory(location, &plan, &kept)?;
+    let layers = processor.layers(&Source { reader, checkpoint }, plan, timeline)?;
+    Ok((layers, needs))
 }
 
 fn lines() -> Result<Vec<String>, Failure> {

@@ -1,47 +1,59 @@
 //! What answers many at once: how much of this machine it may use, and the model that it drives.
 //!
 //! Keys and values are kept for as many positions as there is memory for, and no more than all answers at once could
-//! fill. What that comes to is told to the timeline.
+//! fill. What that comes to is announced: a process needs no more.
 
 use firstlight_device::{Device, KV_BLOCK};
-use firstlight_generate::engine::Limits;
+use firstlight_generate::engine::{LOAD_ROWS, Limits};
 use firstlight_load::Computing;
 use firstlight_model::{
     DEFAULT_CHUNK_ROWS, Decoder, Draw, Error as ModelError, Passes, Rows, Settings, Spec,
 };
-use firstlight_timeline::Timeline;
 
 use crate::args::EngineArgs;
 use crate::failure::Failure;
+use crate::memory::Needs;
 use crate::processor::Processor;
-use crate::start::{self, Begun, Known};
+use crate::start::{self, Begun, Foreseen};
 
-/// What an engine may use of `processor`, on which the load of the weights has begun.
+/// What requests there may be, and the memory that was asked for them.
+pub(crate) fn foreseen<P: Processor>(
+    processor: &P,
+    args: &EngineArgs,
+    spec: &Spec,
+) -> Result<Foreseen, Failure> {
+    let places = Places::new(processor, args, spec);
+    let asked = args.kv_cache_memory.map(|size| places.blocks(Some(size.bytes))).transpose()?;
+    Ok(Foreseen::Requests {
+        rows: LOAD_ROWS.max(args.max_num_batched_tokens.get() as usize),
+        logits_rows: places.max_running,
+        positions: asked.map(|blocks| blocks * KV_BLOCK),
+    })
+}
+
+/// What an engine may use of `processor`, on which the load of the weights has begun, and what that comes to beside all
+/// else that is needed.
 pub(crate) fn limits<P: Processor>(
     processor: &P,
     args: &EngineArgs,
-    known: &Known,
-    timeline: &Timeline,
-) -> Result<Limits, Failure> {
-    let spec = &known.spec;
-    let asked = args.max_model_len.map_or(usize::MAX, |tokens| tokens.get() as usize);
-    let context_length = spec.max_position_embeddings.min(asked);
-    let max_running = usize::from(args.max_num_seqs.get());
-    let useful_blocks = context_length.div_ceil(KV_BLOCK).saturating_mul(max_running);
+    spec: &Spec,
+    needs: Needs,
+) -> Result<(Limits, Needs), Failure> {
+    let places = Places::new(processor, args, spec);
     let available_bytes = match args.kv_cache_memory {
         Some(size) => Some(size.bytes),
-        None => processor.kv_memory(known.checkpoint.manifest.weight_bytes())?,
+        None => processor.kv_memory(&needs)?,
     };
-    let block_bytes = spec.kv_bytes_per_position(processor.kv_dtype()) * KV_BLOCK as u64;
-    let kv_blocks = blocks(available_bytes, block_bytes, useful_blocks)?;
-    timeline.describe("kv_cache_tokens", (kv_blocks * KV_BLOCK).to_string());
-    if kv_blocks * KV_BLOCK < context_length {
+    let kv_blocks = places.blocks(available_bytes)?;
+    let Places { context_length, max_running, block_bytes } = places;
+    let positions = kv_blocks * KV_BLOCK;
+    let needs = Needs { cache_bytes: kv_blocks as u64 * block_bytes, positions, ..needs };
+    if positions < context_length {
         tracing::warn!(
-            "the memory holds keys and values of {} tokens; the context of {context_length} cannot be filled",
-            kv_blocks * KV_BLOCK
+            "the memory holds keys and values of {positions} tokens; the context of {context_length} cannot be filled"
         );
     }
-    Ok(Limits {
+    let limits = Limits {
         context_length,
         vocabulary_size: spec.vocab_size,
         kv_blocks,
@@ -49,18 +61,38 @@ pub(crate) fn limits<P: Processor>(
         max_running,
         max_waiting: args.max_waiting.get() as usize,
         step_rows: args.max_num_batched_tokens.get() as usize,
-    })
+    };
+    Ok((limits, needs))
 }
 
-/// How many of the useful blocks there is memory for.
-fn blocks(available_bytes: Option<u64>, block_bytes: u64, useful: usize) -> Result<usize, Failure> {
-    let Some(available_bytes) = available_bytes else { return Ok(useful) };
-    let blocks = usize::try_from(available_bytes / block_bytes).unwrap_or(usize::MAX);
-    if blocks == 0 {
-        let (positions, needed_bytes) = (KV_BLOCK, block_bytes);
-        return Err(Failure::KvMemory { positions, needed_bytes, available_bytes });
+/// The places in the cache that could be of use.
+struct Places {
+    context_length: usize,
+    max_running: usize,
+    block_bytes: u64,
+}
+
+impl Places {
+    fn new<P: Processor>(processor: &P, args: &EngineArgs, spec: &Spec) -> Self {
+        let asked = args.max_model_len.map_or(usize::MAX, |tokens| tokens.get() as usize);
+        Self {
+            context_length: spec.max_position_embeddings.min(asked),
+            max_running: usize::from(args.max_num_seqs.get()),
+            block_bytes: spec.kv_bytes_per_position(processor.kv_dtype()) * KV_BLOCK as u64,
+        }
     }
-    Ok(blocks.min(useful).min(MAX_BLOCKS))
+
+    /// How many of the useful blocks there is memory for.
+    fn blocks(&self, available_bytes: Option<u64>) -> Result<usize, Failure> {
+        let useful = self.context_length.div_ceil(KV_BLOCK).saturating_mul(self.max_running);
+        let Some(available_bytes) = available_bytes else { return Ok(useful) };
+        let blocks = usize::try_from(available_bytes / self.block_bytes).unwrap_or(usize::MAX);
+        if blocks == 0 {
+            let (positions, needed_bytes) = (KV_BLOCK, self.block_bytes);
+            return Err(Failure::KvMemory { positions, needed_bytes, available_bytes });
+        }
+        Ok(blocks.min(useful).min(MAX_BLOCKS))
+    }
 }
 
 /// The model that an engine drives, whose weights are on their way.
@@ -139,8 +171,9 @@ mod tests {
 
     #[test]
     fn blocks_are_those_that_there_is_memory_for_and_that_are_of_use() {
+        let places = Places { context_length: 128, max_running: 4, block_bytes: 100 };
         let blocks =
-            |available: Option<u64>| blocks(available, 100, 8).map_err(|error| error.to_string());
+            |available: Option<u64>| places.blocks(available).map_err(|error| error.to_string());
         assert_eq!(blocks(Some(799)), Ok(7));
         assert_eq!(blocks(Some(9999)), Ok(8));
         assert_eq!(blocks(None), Ok(8));

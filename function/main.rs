@@ -8,12 +8,13 @@
 //! - [`run`], [`serve`], [`embed`], [`inspect`], [`health`], [`demo`]: the commands; [`lambda`]: `serve` as a function
 //! - [`prompt`], [`progress`], [`report`], [`log`]: what comes in from and goes out to whoever called
 //! - [`engine`]: what answers many at once may use of this machine, and the model that it drives
-//! - [`memory`]: what a model needs, and what this process may use
+//! - [`memory`]: what a model needs, and what this process may use; [`control_group`]: what is left of a limit
 //! - [`failure`]: why a command ended otherwise
 
 #![forbid(unsafe_code)]
 
 mod args;
+mod control_group;
 #[cfg(feature = "demo")]
 mod demo;
 mod embed;

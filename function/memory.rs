@@ -5,6 +5,7 @@ use std::fmt;
 use std::fs;
 use std::sync::OnceLock;
 
+use crate::control_group;
 use crate::failure::Failure;
 
 /// What the platform gives to this process, where it says so.
@@ -27,13 +28,13 @@ pub(crate) struct Needs {
 }
 
 impl Needs {
-    /// Refuses what does not fit the bytes that are free in `place`, where their number is known.
-    pub(crate) fn check(self, free_bytes: Option<u64>, place: &str) -> Result<(), Failure> {
+    /// Itself, where it fits the bytes that are free in `place`, or where their number is not known.
+    pub(crate) fn check(self, free_bytes: Option<u64>, place: &str) -> Result<Self, Failure> {
         match free_bytes {
             Some(free_bytes) if free_bytes < self.bytes() => {
                 Err(Failure::Memory { needs: self, free_bytes, place: place.to_owned() })
             }
-            _ => Ok(()),
+            _ => Ok(self),
         }
     }
 
@@ -53,12 +54,12 @@ impl fmt::Display for Needs {
     }
 }
 
-/// Bytes that can still be used: what the machine has to give, what the control group and what the platform allows,
+/// Bytes that can still be used: what the machine has to give, what control groups and what the platform allow,
 /// whichever is least. Nothing where none can be known.
 pub(crate) fn available_bytes() -> Option<u64> {
     let machine = fs::read_to_string("/proc/meminfo").ok();
     let machine = machine.and_then(|text| kib(&text, "MemAvailable:"));
-    [machine, control_group(), platform()].into_iter().flatten().min()
+    [machine, control_group::left_bytes(), platform()].into_iter().flatten().min()
 }
 
 fn platform() -> Option<u64> {
@@ -76,24 +77,6 @@ fn kib(text: &str, name: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     kib.checked_mul(1024)
-}
-
-/// What version 2 leaves, as a container sees its own group. Pages of files are counted as used there, but are given
-/// back when memory is asked for.
-fn control_group() -> Option<u64> {
-    let read = |name: &str| fs::read_to_string(format!("/sys/fs/cgroup/memory.{name}")).ok();
-    let number = |name: &str| read(name)?.trim().parse::<u64>().ok();
-    let used = number("current")?.saturating_sub(file_bytes(&read("stat")?));
-    Some(number("max")?.saturating_sub(used))
-}
-
-/// The pages of files in memory.stat.
-fn file_bytes(stat: &str) -> u64 {
-    let value = |name: &str| {
-        let line = stat.lines().find_map(|line| line.strip_prefix(name))?;
-        line.trim().parse::<u64>().ok()
-    };
-    ["inactive_file ", "active_file "].into_iter().filter_map(value).sum()
 }
 
 #[cfg(test)]
@@ -128,7 +111,6 @@ mod tests {
         let text = "MemTotal:  100 kB\nMemAvailable:    2048 kB\n";
         assert_eq!(kib(text, "MemAvailable:"), Some(2 << 20));
         assert_eq!(kib(text, "VmHWM:"), None);
-        assert_eq!(file_bytes("anon 5\ninactive_file 30\nactive_file 12\n"), 42);
         assert!(peak_bytes().is_some_and(|bytes| bytes > 0));
     }
 }

@@ -34,13 +34,14 @@ pub(crate) trait Processor {
     /// `limits` as this processor needs them.
     fn plan_limits(&self, limits: PlanLimits) -> PlanLimits;
 
-    /// Refuses the weights of `plan`, and what a decoder keeps besides, where there is no memory for all of it.
+    /// What the weights of `plan` need, and what a model keeps besides; refuses them where there is no memory for all of
+    /// it.
     fn check_memory(
         &self,
         location: &Location,
         plan: &Plan,
         kept: &Footprint,
-    ) -> Result<(), Failure>;
+    ) -> Result<Needs, Failure>;
 
     /// Begins to load `plan`.
     fn layers(
@@ -56,9 +57,9 @@ pub(crate) trait Processor {
     /// A tensor of this machine's memory as one of the processor's.
     fn tensor(&self, tensor: Tensor) -> Result<TensorOf<Self>, Failure>;
 
-    /// What keys and values may have of the memory beside weights of `weight_bytes`, whose load has begun; nothing
-    /// where that cannot be known.
-    fn kv_memory(&self, weight_bytes: u64) -> Result<Option<u64>, Failure>;
+    /// What keys and values may have of the memory beside the weights, whose load has begun, and all else that is
+    /// needed; nothing where that cannot be known.
+    fn kv_memory(&self, needs: &Needs) -> Result<Option<u64>, Failure>;
 
     /// What keys and values are kept in.
     fn kv_dtype(&self) -> DType;
@@ -91,7 +92,7 @@ impl Processor for Cpu {
         location: &Location,
         plan: &Plan,
         kept: &Footprint,
-    ) -> Result<(), Failure> {
+    ) -> Result<Needs, Failure> {
         let is_mapped = matches!(location, Location::Folder { .. });
         let needs = Needs {
             // What is mapped needs none.
@@ -121,11 +122,12 @@ impl Processor for Cpu {
         Ok(tensor)
     }
 
-    /// Half of what the weights leave. It is taken page by page as the cache fills; the rest is for what requests and
-    /// answers need, and for the pages of a model that is mapped.
-    fn kv_memory(&self, weight_bytes: u64) -> Result<Option<u64>, Failure> {
+    /// Half of what is left. It is taken page by page as the cache fills; the rest is for what requests and answers need,
+    /// and for the pages of a model that is mapped.
+    fn kv_memory(&self, needs: &Needs) -> Result<Option<u64>, Failure> {
+        let taken = needs.weight_bytes.saturating_add(needs.result_bytes);
         let available = memory::available_bytes();
-        Ok(available.map(|bytes| bytes.saturating_sub(weight_bytes) / 2))
+        Ok(available.map(|bytes| bytes.saturating_sub(taken) / 2))
     }
 
     fn kv_dtype(&self) -> DType {
@@ -153,7 +155,7 @@ impl Processor for Gpu {
         PlanLimits { range_bytes, align_bytes: ALIGN_BYTES, ..limits }
     }
 
-    fn check_memory(&self, _: &Location, plan: &Plan, kept: &Footprint) -> Result<(), Failure> {
+    fn check_memory(&self, _: &Location, plan: &Plan, kept: &Footprint) -> Result<Needs, Failure> {
         let number_bytes = self.device.cache().bytes() as u64;
         let aligning_bytes = kept.matrices.saturating_mul(ALIGN_BYTES);
         let results = kept.computed.saturating_mul(RESULT_BYTES);
@@ -187,7 +189,7 @@ impl Processor for Gpu {
 
     /// Most of what is free beside the arena of the weights, which is there by now; the rest is for the intermediate
     /// results of a pass.
-    fn kv_memory(&self, _weight_bytes: u64) -> Result<Option<u64>, Failure> {
+    fn kv_memory(&self, _: &Needs) -> Result<Option<u64>, Failure> {
         Ok(Some(self.device.context().free_bytes()? / 100 * KV_PERCENT))
     }
 

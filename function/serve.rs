@@ -18,7 +18,9 @@ use std::time::Duration;
 
 use firstlight_generate::{ChatTemplate, Engine};
 use firstlight_model::{Draw, Embeds, Error as ModelError, Kind, Passes, Rows};
-use firstlight_serve::{Keys, Limits, Listener, Model, Ready, Server, Settings, Speech, State};
+use firstlight_serve::{
+    Keys, Limits, Listener, Memory, Model, Ready, Server, Settings, Speech, State,
+};
 use firstlight_timeline::Timeline;
 use tokio::runtime::{Handle, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -26,8 +28,9 @@ use tokio::time::sleep;
 
 use crate::args::{HttpArgs, ReadyWhen, ServeArgs};
 use crate::failure::Failure;
+use crate::memory::Needs;
 use crate::processor::{Chosen, Opening, Processor};
-use crate::start::{Foreseen, Known};
+use crate::start::Known;
 use crate::{embed, engine, report, start};
 
 /// How long the last pass may take once nobody waits for it. One of 512 rows of a large model takes half of it.
@@ -293,7 +296,8 @@ impl Load {
     ) -> Result<(), Failure> {
         let Self { args, timeline, model, io, .. } = self;
         let begun = ready.begin(&processor, &args.store, io, timeline)?;
-        let embed::Begun { embedder, worker, weights } = begun;
+        let embed::Begun { embedder, worker, weights, needs } = begun;
+        self.announce(&needs);
         model.embeds(embedder);
         processor.compute(|device| {
             let passes = weights.on(device)?;
@@ -302,13 +306,21 @@ impl Load {
         })
     }
 
+    /// What the process will need, but for what requests and answers bring along.
+    fn announce(&self, needs: &Needs) {
+        tracing::info!("needs {} bytes of memory: {needs}", needs.bytes());
+        let &Needs { weight_bytes, cache_bytes, positions, result_bytes } = needs;
+        self.timeline.describe("kv_cache_tokens", positions.to_string());
+        self.model.needs(Memory { weight_bytes, cache_bytes, result_bytes });
+    }
+
     fn compute<P: Processor>(&self, processor: P, ready: start::Ready) -> Result<(), Failure> {
         let Self { args, timeline, model, io, .. } = self;
         let start::Ready { known, tokenizer, texts } = ready;
-        let foreseen =
-            Foreseen::Requests { rows: args.engine.max_num_batched_tokens.get() as usize };
+        let foreseen = engine::foreseen(&processor, &args.engine, &known.spec)?;
         let begun = start::stream(&processor, &known, &args.store, foreseen, timeline)?;
-        let limits = engine::limits(&processor, &args.engine, &known, timeline)?;
+        let (limits, needs) = engine::limits(&processor, &args.engine, &known.spec, begun.needs)?;
+        self.announce(&needs);
         let tokenizer = io.block_on(tokenizer)??;
         let texts = io.block_on(texts)??;
         let template =

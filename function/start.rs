@@ -12,7 +12,7 @@ use firstlight_device::DType;
 use firstlight_generate::{GenerationConfig, Tokenizer};
 use firstlight_load::{Checkpoint, Layer, Layers, SUPPORTED};
 use firstlight_model::{
-    DEFAULT_CHUNK_ROWS, Error as ModelError, Footprint, Group, MAX_CONFIG_BYTES, Spec,
+    DEFAULT_CHUNK_ROWS, Error as ModelError, Extent, Footprint, Group, MAX_CONFIG_BYTES, Spec,
     Stage as ModelStage, StageOrder,
 };
 use firstlight_plan::{Limits as PlanLimits, Plan, Stage, Want};
@@ -24,6 +24,7 @@ use tokio::time::sleep;
 
 use crate::args::StoreArgs;
 use crate::failure::Failure;
+use crate::memory::Needs;
 use crate::processor::{Chosen, Opening, Processor, Source, TensorOf};
 
 /// The largest tokenizer.json of published models has 34 MB.
@@ -53,6 +54,8 @@ pub(crate) struct Begun<T> {
     pub(crate) plan_limits: PlanLimits,
     /// What the ranges of the weights bring; nothing where they are files of this machine.
     pub(crate) fetched_bytes: Option<u64>,
+    /// What of the memory was foreseen.
+    pub(crate) needs: Needs,
     pub(crate) layers: Layers<T>,
 }
 
@@ -126,23 +129,26 @@ pub(crate) async fn read_and_choose(
 pub(crate) enum Foreseen {
     /// One, to a prompt of so many bytes.
     Answer { prompt_bytes: usize, tokens: usize },
-    /// Any number, in passes of so many rows at most. How many positions are kept for them is decided by what memory is
-    /// left.
-    Requests { rows: usize },
+    /// Any number, `logits_rows` of them at once, in passes of so many rows at most. How many positions are kept for them
+    /// is decided by what memory is left, where it was not said.
+    Requests { rows: usize, logits_rows: usize, positions: Option<usize> },
 }
 
 impl Foreseen {
     /// What a decoder of `spec` keeps for it: at most for an answer, at least for requests. A token of a prompt is a byte
     /// of it at least; what a chat template adds is not known yet, and is less than a prompt has more bytes than tokens.
     fn footprint(self, spec: &Spec) -> Footprint {
-        let (positions, rows) = match self {
+        let context = spec.max_position_embeddings;
+        let (positions, rows, logits_rows) = match self {
             Self::Answer { prompt_bytes, tokens } => {
-                (prompt_bytes.saturating_add(tokens), prompt_bytes)
+                (prompt_bytes.saturating_add(tokens).clamp(1, context), prompt_bytes, 1)
             }
-            Self::Requests { rows } => (rows, rows),
+            Self::Requests { rows, logits_rows, positions } => {
+                (positions.unwrap_or(context.min(rows)), rows, logits_rows)
+            }
         };
-        let positions = positions.clamp(1, spec.max_position_embeddings);
-        Footprint::new(spec, positions, rows, DEFAULT_CHUNK_ROWS)
+        let chunk_rows = DEFAULT_CHUNK_ROWS;
+        Footprint::new(spec, Extent { positions, rows, chunk_rows, logits_rows })
     }
 
     /// Whether there is one prompt, whose rows of the embedding can be fetched singly.
@@ -167,11 +173,11 @@ pub(crate) fn stream<P: Processor>(
     planning.end();
     timeline.mark(Mark::Planned);
     timeline.count(Counter::WeightBytes, needed_bytes(&plan, order));
-    processor.check_memory(location, &plan, &foreseen.footprint(spec))?;
+    let needs = processor.check_memory(location, &plan, &foreseen.footprint(spec))?;
     let remote = !matches!(location, Location::Folder { .. });
     let fetched_bytes = remote.then(|| plan.fetched_bytes());
     let layers = processor.layers(&Source { reader, checkpoint }, plan, timeline)?;
-    Ok(Begun { order, plan_limits, fetched_bytes, layers })
+    Ok(Begun { order, plan_limits, fetched_bytes, needs, layers })
 }
 
 /// Reads what says what a model is: config.json and the heads of its shards.

@@ -18,9 +18,12 @@
 //! - [`process`]: the real binary, with a clean environment and a time limit
 //! - [`serving`]: the same as a server, and requests to it
 //! - [`traced`]: the same as a debugger sees it, call by call
+//! - [`census`]: threads, open files and memory of a process, as the kernel sees it
 //! - [`once`], [`checkpoint`]: making a folder once across processes; writing safetensors shards
 #![allow(dead_code, reason = "every test target compiles all of it and uses its part")]
 
+#[cfg(target_os = "linux")]
+pub(crate) mod census;
 pub(crate) mod engine;
 pub(crate) mod gated;
 pub(crate) mod gguf;

@@ -61,6 +61,11 @@ impl Serving {
         Self { child, address, log }
     }
 
+    /// The number of its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn log(&self) -> String {
         self.log.lock().expect("nobody panics").clone()
     }

@@ -34,7 +34,7 @@ mod worker;
 pub use job::{Cancelled, Event, Job, Out, Token, Usage};
 pub use refusal::Refusal;
 pub use statistics::Statistics;
-pub use worker::Worker;
+pub use worker::{LOAD_ROWS, Worker};
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

@@ -18,10 +18,24 @@ pub struct Footprint {
     pub matrices: u64,
 }
 
+/// What a decoder is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// Positions that there is a cache for.
+    pub positions: usize,
+    /// Rows of the longest pass.
+    pub rows: usize,
+    /// Rows that go through a layer together.
+    pub chunk_rows: usize,
+    /// Rows of a pass that may become logits.
+    pub logits_rows: usize,
+}
+
 impl Footprint {
-    /// For a cache of `positions` and passes of up to `rows` rows, `chunk_rows` at a time.
+    /// Of a decoder that is made for `extent`.
     #[must_use]
-    pub fn new(spec: &Spec, positions: usize, rows: usize, chunk_rows: usize) -> Self {
+    pub fn new(spec: &Spec, extent: Extent) -> Self {
+        let Extent { positions, rows, chunk_rows, logits_rows } = extent;
         let rows = rows.clamp(1, positions.max(1));
         let kept = positions.max(1).checked_next_multiple_of(KV_BLOCK).unwrap_or(usize::MAX);
         let chunk_rows = chunk_rows.min(kept);
@@ -29,7 +43,8 @@ impl Footprint {
         let width = spec.hidden_size + 2 * (spec.query_size() + spec.kv_size());
         let chunk = product([chunk_rows, width + spec.intermediate_size]);
         let streams = product([chunks, chunk_rows, spec.hidden_size + spec.head_dim]);
-        let last = (2 * spec.hidden_size + spec.vocab_size) as u64;
+        // Logits are where they are computed, and where tokens are chosen by them.
+        let last = product([logits_rows, 2 * (spec.hidden_size + spec.vocab_size)]);
         let cache = [spec.layers, 2, spec.kv_size(), kept];
         Self {
             positions,
@@ -80,15 +95,20 @@ mod tests {
         .unwrap()
     }
 
+    fn extent(positions: usize, rows: usize) -> Extent {
+        Extent { positions, rows, chunk_rows: 512, logits_rows: 1 }
+    }
+
     #[test]
     fn a_model_of_a_known_shape_keeps_what_arithmetic_says() {
-        let footprint = Footprint::new(&spec(), 4096, 1000, 512);
+        let extent = Extent { logits_rows: 3, ..extent(4096, 1000) };
+        let footprint = Footprint::new(&spec(), extent);
         // 16 layers, keys and values of 512 columns.
         assert_eq!(footprint.cached, 16 * 2 * 512 * 4096);
-        // One chunk of a layer, the two chunks that 1000 rows are, and the last row.
+        // One chunk of a layer, the two chunks that 1000 rows are, and the last rows.
         let layer = 512 * (2048 + 2 * (2048 + 512) + 8192);
         let streams = 2 * 512 * (2048 + 64);
-        assert_eq!(footprint.computed, layer + streams + 2 * 2048 + 128_256);
+        assert_eq!(footprint.computed, layer + streams + 3 * 2 * (2048 + 128_256));
         assert_eq!(footprint.matrices, 2 * 16 + 2 * 2 + 9);
     }
 
@@ -96,12 +116,12 @@ mod tests {
     fn more_positions_never_take_less() {
         let spec = spec();
         let taken = |positions| {
-            let footprint = Footprint::new(&spec, positions, positions, 512);
+            let footprint = Footprint::new(&spec, extent(positions, positions));
             footprint.cached + footprint.computed
         };
         let all: Vec<_> = [0, 1, 64, 65, 512, 513, 131_072].map(taken).into();
         assert!(all.is_sorted() && all[0] > 0, "{all:?}");
-        assert_eq!(Footprint::new(&spec, 65, 1, 512).cached, 16 * 2 * 512 * 128);
-        assert!(Footprint::new(&spec, usize::MAX / 2, 1, 512).cached > 1 << 62);
+        assert_eq!(Footprint::new(&spec, extent(65, 1)).cached, 16 * 2 * 512 * 128);
+        assert!(Footprint::new(&spec, extent(usize::MAX / 2, 1)).cached > 1 << 62);
     }
 }

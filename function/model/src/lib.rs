@@ -53,7 +53,7 @@ pub use encoder::{Embeds, Encoder, EncoderSettings, EncoderSpec, Names, SUPPORTE
 pub use error::Error;
 pub use family::SUPPORTED;
 pub use firstlight_device::Draw;
-pub use footprint::Footprint;
+pub use footprint::{Extent, Footprint};
 pub use kind::Kind;
 pub use passes::Passes;
 pub use rope::{Rope, Scaling};

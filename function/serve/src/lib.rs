@@ -62,7 +62,7 @@ mod trace;
 pub use cors::{Origin, OriginError};
 pub use keys::Keys;
 pub use listener::Listener;
-pub use model::{Model, State};
+pub use model::{Memory, Model, State};
 pub use refusal::Refusal;
 pub use server::{Limits, Ready, Server, Settings};
 pub use speech::Speech;

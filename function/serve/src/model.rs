@@ -30,6 +30,17 @@ pub enum State {
     Failed,
 }
 
+/// What a model needs of the memory of its device, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Memory {
+    /// Weights.
+    pub weight_bytes: u64,
+    /// Keys and values, of which pages are taken as they fill.
+    pub cache_bytes: u64,
+    /// Intermediate results.
+    pub result_bytes: u64,
+}
+
 /// One model. Clones are the same one.
 #[derive(Clone)]
 pub struct Model(Arc<Inner>);
@@ -89,6 +100,7 @@ impl Served {
 struct Progress {
     state: State,
     served: Option<Served>,
+    memory: Option<Memory>,
     error: Option<Arc<str>>,
 }
 
@@ -101,9 +113,14 @@ impl Model {
     pub fn new(names: Vec<String>, timeline: Timeline) -> Self {
         assert!(!names.is_empty(), "a model has a name");
         let created_unix_s = unix_s();
-        let progress = Progress { state: State::Starting, served: None, error: None };
+        let progress = Progress { state: State::Starting, served: None, memory: None, error: None };
         let progress = watch::Sender::new(progress);
         Self(Arc::new(Inner { names, timeline, created_unix_s, progress }))
+    }
+
+    /// It needs so much memory.
+    pub fn needs(&self, memory: Memory) {
+        self.0.progress.send_modify(|progress| progress.memory = Some(memory));
     }
 
     /// It makes text: requests can be made tokens, and queued.
@@ -144,6 +161,11 @@ impl Model {
     /// Why it failed, if it did.
     pub(crate) fn error(&self) -> Option<Arc<str>> {
         self.0.progress.borrow().error.clone()
+    }
+
+    /// What it needs, if that is known.
+    pub(crate) fn memory(&self) -> Option<Memory> {
+        self.0.progress.borrow().memory
     }
 
     /// What it makes, if that is known.

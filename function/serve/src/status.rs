@@ -25,6 +25,7 @@ pub(crate) async fn tell(State(server): State<Server>) -> Response {
         },
         phases_ms: phases(&report),
         requests_in_flight: server.activity().count(),
+        memory: model.memory(),
         engine: model.served_now().map(|served| Engine::new(&served)),
         start: Report { spans: Vec::new(), fetches: Vec::new(), ..report },
     };
@@ -40,6 +41,8 @@ struct Status<'a> {
     bytes: Bytes,
     phases_ms: BTreeMap<String, f64>,
     requests_in_flight: usize,
+    /// None until the model is known.
+    memory: Option<model::Memory>,
     /// None until the model is known.
     engine: Option<Engine>,
     /// The timeline of the start, without its single pieces.

@@ -301,7 +301,7 @@ pub(super) fn rows<'a>(schedule: &'a Schedule<Answer>, part: &Part) -> Rows<'a> 
 
 /// Rows of prompts in a pass that waits for weights. What it keeps of a row is one vector of the
 /// residual stream: at a width of 4096 this is 64 MiB.
-const LOAD_ROWS: usize = 4096;
+pub const LOAD_ROWS: usize = 4096;
 
 /// Rows whose logits are there at once: 16 MB of them, where a vocabulary has 256,000 tokens.
 const SCORED_ROWS: usize = 16;
