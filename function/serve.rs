@@ -327,8 +327,11 @@ impl Load {
             ChatTemplate::parse(texts.tokenizer_config.as_deref(), texts.chat_template.as_deref());
         let (engine, worker) = Engine::new(tokenizer.clone(), limits);
         model.speaks(Speech::new(tokenizer, template, texts.generation, engine));
+        let Known { reader, spec, .. } = known;
+        // The load has one of its own, with which the connections to the store end.
+        drop(reader);
         processor.compute(|device| {
-            let passes = engine::model(device, known.spec, begun, &limits)?;
+            let passes = engine::model(device, spec, begun, &limits)?;
             let passes = Announced { passes, model: model.clone(), is_ready: false };
             Ok(worker.run(passes)?)
         })
