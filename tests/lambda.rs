@@ -10,7 +10,7 @@ use std::process::{Child, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use firstlight_bucket::{Bucket, Objects, Running, Turnstile};
+use firstlight_bucket::{Bucket, Objects, RequestRecord, Running, Turnstile};
 use serde_json::{Value, json};
 use support::process::{Firstlight, kill_group};
 use support::runtime_api::RuntimeApi;
@@ -350,4 +350,81 @@ fn what_lambda_always_sets_is_asked_for() {
         .run()
         .failure();
     assert!(ended.stderr.contains("AWS_LAMBDA_FUNCTION_VERSION"), "{}", ended.stderr);
+}
+
+/// A model of random weights that embeds.
+fn embedding_models(objects: &Objects) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny-random-bert");
+    objects.serve_folder("models", "bert/", &folder).unwrap();
+    let (_, mut tokenizer) =
+        support::small::all().into_iter().find(|(name, _)| *name == "bert_uncased").unwrap();
+    // As many as there are rows for.
+    let vocabulary = tokenizer["model"]["vocab"].as_object_mut().unwrap();
+    vocabulary.retain(|_, id| id.as_u64().unwrap() < 512);
+    objects.insert("models", "bert/tokenizer.json", tokenizer.to_string());
+}
+
+fn vector(item: &Value) -> Vec<f64> {
+    let list = item["embedding"].as_array().unwrap_or_else(|| panic!("{item}"));
+    list.iter().map(|x| x.as_f64().unwrap()).collect()
+}
+
+#[test]
+fn a_function_that_embeds_answers_inputs_and_new_objects() {
+    let objects = Objects::new();
+    embedding_models(&objects);
+    objects.insert("outbox", "unrelated", "");
+    objects.insert(
+        "inbox",
+        "à la carte+1.jsonl",
+        "\"one text\"\n{\"id\": \"two\", \"text\": \"another\"}\n",
+    );
+    let buckets = Bucket::builder().objects(objects).start_on_own_thread("127.0.0.1:0").unwrap();
+    let function = Function::start(|command| {
+        let command = command.env("MODEL", "s3://models/bert").envs(buckets.environment());
+        command.env("RESULT_BUCKET", "outbox").env("FIRSTLIGHT_S3_TASK", "embedding")
+    });
+    let asked = json!({"input": ["one text", "another"], "encoding_format": "float"});
+    let answer = function.invoke(&asked).whole();
+    let expected: Vec<_> = answer["data"].as_array().unwrap().iter().map(vector).collect();
+    let length = expected[0].iter().map(|x| x * x).sum::<f64>();
+    assert!(expected.len() == 2 && expected[0].len() == 64 && length > 0.0, "{answer}");
+    assert_ne!(expected[0], expected[1]);
+
+    // As S3 writes keys: a plus for a space, and a plus itself encoded.
+    let etag = etag(&buckets, "à la carte+1.jsonl");
+    let told = function.invoke(&created("%C3%A0+la+carte%2B1.jsonl", &etag)).whole();
+    assert_eq!(told["results"][0]["entries"], 2, "{told}");
+    let key = format!("firstlight-results/inbox/à la carte+1.jsonl@{etag}.jsonl");
+    let written = lines(&buckets, &key);
+    assert_eq!(written[1]["custom_id"], "two");
+    for (line, expected) in written.iter().zip(&expected) {
+        assert_eq!(vector(&line["response"]["body"]["data"][0]), *expected);
+    }
+    let prompt = function.invoke(&greedy("Once")).error();
+    assert!(prompt["errorMessage"].as_str().unwrap().contains("/v1/embeddings"), "{prompt}");
+    let long = function.invoke(&json!({"input": "word ".repeat(1000)})).error();
+    assert_eq!(long["errorType"], "invalid_request_error");
+}
+
+/// Not killed by the platform when the memory is used up, but told, and before it is fetched.
+#[test]
+fn what_the_function_has_no_memory_for_is_told_and_not_fetched() {
+    let objects = Objects::new();
+    objects.serve_folder("models", "demo-model/", &demo_model()).unwrap();
+    let bucket = Bucket::builder().objects(objects).start_on_own_thread("127.0.0.1:0").unwrap();
+    let mut function = Function::start(|command| {
+        let command = command.env("MODEL", "s3://models/demo-model").envs(bucket.environment());
+        let command = command.env("FIRSTLIGHT_MAX_NUM_SEQS", "1000");
+        let command = command.env("FIRSTLIGHT_KV_CACHE_MEMORY", "1GiB");
+        command.env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "512")
+    });
+    let told = function.invoke(&greedy("Once")).error();
+    let message = told["errorMessage"].as_str().unwrap();
+    assert!(message.contains("for keys and values") && message.contains("are free"), "{message}");
+    assert!(!function.ended().success());
+    let weights = bucket.requests().into_iter().filter(|it| it.key.ends_with(".safetensors"));
+    let far =
+        |request: &RequestRecord| request.range.as_ref().is_none_or(|range| range.end > 1 << 20);
+    assert_eq!(weights.filter(far).count(), 0, "no more than the head");
 }

@@ -149,6 +149,9 @@ impl Batch {
             tracing::warn!(object = name, "a result was noticed as a new object");
             return Ok(told(&name, Outcome::IsResult));
         }
+        if source.is_folder() {
+            return Ok(told(&name, Outcome::IsFolder));
+        }
         if let Some(place) = self.0.options.sources.as_ref().filter(|it| !it.has(bucket, key)) {
             let reason = format!("it does not lie at `{place}`");
             return Err(Error::Content { object: name, reason });
@@ -284,6 +287,8 @@ enum Outcome {
     Replaced,
     /// It is a result itself.
     IsResult,
+    /// It is there for its name alone.
+    IsFolder,
 }
 
 fn told(name: &str, outcome: Outcome) -> Value {
@@ -297,5 +302,6 @@ fn told(name: &str, outcome: Outcome) -> Value {
         }
         Outcome::Replaced => json!({"source": name, "outcome": "replaced"}),
         Outcome::IsResult => json!({"source": name, "outcome": "is_result"}),
+        Outcome::IsFolder => json!({"source": name, "outcome": "is_folder"}),
     }
 }

@@ -35,7 +35,9 @@ impl Direct {
         }
         Err(Error::Refused {
             kind: "invalid_request_error".to_owned(),
-            message: "`stream`: answers are streamed over HTTP alone, leave it out".to_owned(),
+            message: "`stream`: an invocation has one answer, which comes whole: leave it out, or ask over a function URL \
+                      with the invoke mode RESPONSE_STREAM, at `/v1/chat/completions`"
+                .to_owned(),
         })
     }
 
@@ -44,7 +46,9 @@ impl Direct {
         for (name, value) in defaults {
             self.body.entry(name).or_insert_with(|| value.clone());
         }
-        self.body.remove("stream");
+        for name in ["stream", "stream_options"] {
+            self.body.remove(name);
+        }
         self
     }
 

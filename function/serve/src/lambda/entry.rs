@@ -72,26 +72,31 @@ pub(crate) fn entries(source: &Source, content: &Content) -> Result<Vec<Entry>, 
     let text = std::str::from_utf8(&content.bytes).map_err(|error| wrong(error.to_string()))?;
     // Some editors begin a file with it.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    match kind {
-        Kind::Text => Ok(vec![Entry { id: None, asked: Ok(Asked::Text(text.to_owned())) }]),
-        Kind::Lines => Ok(lines(text)),
+    let entries: Vec<Entry> = match kind {
+        Kind::Text => vec![Entry { id: None, asked: Ok(Asked::Text(text.to_owned())) }],
+        Kind::Lines => lines(text).take(MAX_ENTRIES + 1).collect(),
         Kind::Json => {
             let json = serde_json::from_str(text);
             match json.map_err(|error| wrong(format!("it is not JSON: {error}")))? {
-                Value::Array(values) => Ok(values.into_iter().map(Entry::read).collect()),
-                value => Ok(vec![Entry::read(value)]),
+                Value::Array(values) => {
+                    values.into_iter().take(MAX_ENTRIES + 1).map(Entry::read).collect()
+                }
+                value => vec![Entry::read(value)],
             }
         }
+    };
+    if entries.len() > MAX_ENTRIES {
+        return Err(wrong(format!("it has more than {MAX_ENTRIES} entries, which is the limit")));
     }
+    Ok(entries)
 }
 
-fn lines(text: &str) -> Vec<Entry> {
+fn lines(text: &str) -> impl Iterator<Item = Entry> {
     let lines = text.lines().filter(|line| !line.trim().is_empty());
-    let entries = lines.map(|line| match serde_json::from_str(line) {
+    lines.map(|line| match serde_json::from_str(line) {
         Ok(value) => Entry::read(value),
         Err(error) => Entry { id: None, asked: Err(format!("the line is not JSON: {error}")) },
-    });
-    entries.collect()
+    })
 }
 
 impl Entry {
@@ -158,6 +163,10 @@ impl Kind {
 
 const PLACE: &str = "{text}";
 
+/// As many as OpenAI's batches have. Of an object of two bytes a line the reasons why each of them is none would fill the
+/// memory.
+const MAX_ENTRIES: usize = 50_000;
+
 const EXPECTED: &str = "expected is a text, an object with `text`, or the body of a request, with \
                         `messages`, `prompt` or `input`";
 
@@ -216,6 +225,22 @@ mod tests {
         assert!(read("a.json", "{").unwrap_err().to_string().contains("not JSON"));
         let not_utf8 = Content { bytes: vec![0xff].into(), kind: None };
         assert!(entries(&source("a.txt"), &not_utf8).unwrap_err().to_string().contains("utf-8"));
+    }
+
+    #[test]
+    fn an_object_has_a_limit_of_entries() {
+        let of = |count: usize| {
+            (vec!["1"; count].join("\n"), format!("[{}]", vec!["1"; count].join(",")))
+        };
+        let (lines, array) = of(MAX_ENTRIES);
+        assert_eq!(read("a.jsonl", &lines).unwrap().len(), MAX_ENTRIES);
+        assert_eq!(read("a.json", &array).unwrap().len(), MAX_ENTRIES);
+        let (lines, array) = of(MAX_ENTRIES + 1);
+        for (key, text) in [("a.jsonl", lines), ("a.json", array)] {
+            assert!(read(key, &text).unwrap_err().to_string().contains("more than 50000 entries"));
+        }
+        let deep = "[".repeat(100_000);
+        assert!(read("a.json", &deep).unwrap_err().to_string().contains("recursion limit"));
     }
 
     #[test]

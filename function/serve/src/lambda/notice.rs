@@ -46,6 +46,13 @@ impl fmt::Display for Source {
     }
 }
 
+impl Source {
+    /// Consoles and tools write such an object where somebody makes a folder.
+    pub(crate) fn is_folder(&self) -> bool {
+        self.key.ends_with('/') && self.size.is_none_or(|size| size == 0)
+    }
+}
+
 /// What `payload` tells; its envelope calls it `name`.
 pub(crate) fn works(payload: &Value, name: Option<&str>) -> Result<Vec<Work>, Error> {
     let Some(fields) = payload.as_object() else { return Err(unknown(payload)) };

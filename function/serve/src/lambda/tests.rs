@@ -184,8 +184,8 @@ async fn a_body_alone_is_answered_without_a_key_and_by_the_one_model() {
 
     let told = lambda_runtime::Diagnostic::from(function.refused(json!({"prompt": "bad"})).await);
     assert_eq!((told.error_type.as_str(), told.error_message.as_str()), ("a_type", "bad indeed"));
-    let streamed = function.refused(json!({"prompt": "a", "stream": true})).await;
-    assert!(streamed.to_string().starts_with("`stream`"), "{streamed}");
+    let streamed = function.refused(json!({"prompt": "a", "stream": true})).await.to_string();
+    assert!(streamed.starts_with("`stream`") && streamed.contains("function URL"), "{streamed}");
 }
 
 #[tokio::test]
@@ -210,7 +210,9 @@ async fn what_is_late_is_told_before_the_platform_ends_it() {
 
 #[tokio::test]
 async fn an_object_is_worked_with_once_for_each_of_its_versions() {
-    let params = json!({"max_tokens": 7, "stream": true}).as_object().unwrap().clone();
+    let params =
+        json!({"max_tokens": 7, "stream": true, "stream_options": {"include_usage": true}});
+    let params = params.as_object().unwrap().clone();
     let template = Some(Template::new("<{text}>").unwrap());
     let function = function(false, Options { template, params, ..completing() });
     let lines = "\"a\"\n{\"id\": \"two\", \"prompt\": \"bad\"}\nnot JSON\n{\"text\": \"b\"}\n";
@@ -275,6 +277,18 @@ async fn a_queue_is_told_which_messages_to_keep() {
     let failed: Vec<_> = ["m0", "m2", "m4"].map(|id| json!({ "itemIdentifier": id })).into();
     assert_eq!(told, json!({ "batchItemFailures": failed }));
     assert_eq!(function.objects.lines("out/r/sqs/m3.jsonl")[0]["custom_id"], "sqs/m3");
+}
+
+#[tokio::test]
+async fn what_only_looks_like_an_object_is_no_failure() {
+    let function = function(false, completing());
+    let told = function.whole(created("new+folder/", "v")).await;
+    assert_eq!(told["results"][0]["outcome"], "is_folder");
+    let test = json!({"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": "in"});
+    assert_eq!(function.whole(test.clone()).await, json!({"results": []}));
+    let told = function.whole(queue(&[test])).await;
+    assert_eq!(told, json!({"batchItemFailures": []}));
+    assert_eq!(function.objects.reads.load(Ordering::SeqCst), 0);
 }
 
 #[tokio::test]
