@@ -247,7 +247,8 @@ impl ChatToken {
 
 #[derive(Serialize)]
 struct Token {
-    token: String,
+    #[serde(rename = "token")]
+    text: String,
     logprob: Option<f32>,
     bytes: Option<Vec<u8>>,
 }
@@ -255,8 +256,8 @@ struct Token {
 impl Token {
     fn new(likely: &Likely) -> Self {
         let Likely { spelling, logprob } = likely;
-        let (token, bytes) = (spelling.text.clone(), spelling.bytes.clone());
-        Self { token, logprob: logprob.map(finite), bytes }
+        let (text, bytes) = (spelling.text.clone(), spelling.bytes.clone());
+        Self { text, logprob: logprob.map(finite), bytes }
     }
 }
 
