@@ -61,7 +61,7 @@ pub(crate) enum Failure {
     TimelineForm { name: String },
     #[error(
         "the model needs {} bytes of {place}, of which {free_bytes} are free: {needs}\n\
-         hint: fewer positions (`--max-tokens`, or a shorter prompt), a smaller model, or more memory",
+         hint: fewer positions (`--max-tokens`, a shorter prompt, `--kv-cache-memory`), a smaller model, or more memory",
         needs.bytes()
     )]
     Memory { needs: Needs, free_bytes: u64, place: String },

@@ -302,6 +302,50 @@ fn of_a_queue_only_what_failed_is_kept() {
     assert_eq!(text(&lines(&buckets, "done/sqs/m3.jsonl")[0]["response"]["body"]), expected);
 }
 
+/// What no service writes, and who may send messages could.
+#[test]
+fn poisoned_messages_fail_alone() {
+    let buckets = buckets();
+    let function = at_work(&buckets);
+    let (prompt, expected) = reference();
+    let elsewhere = |bucket: Value| {
+        let mut event = created("story.txt", "v");
+        event["Records"][0]["s3"]["bucket"]["name"] = bucket;
+        event
+    };
+    let mut versioned = created("story.txt", "v");
+    versioned["Records"][0]["s3"]["object"]["versionId"] = json!("a\r\nb\0");
+    let deep = (0..500).fold(json!([]), |inner, _| json!([inner]));
+    let removed = json!({"Records": [{"eventSource": "aws:s3", "eventName": "ObjectRemoved:DeleteMarkerCreated",
+        "s3": {"bucket": {"name": "inbox"}, "object": {"key": "a b/story.txt", "versionId": "v"}}}]});
+    let mut messages = vec![
+        created("story.txt", "a\r\nhost: elsewhere"),
+        created(&"k".repeat(5000), "v"),
+        created("%ff%fe.txt", "v"),
+        created("../../outbox/unrelated.txt", "v"),
+        elsewhere(json!("In Box/..")),
+        elsewhere(json!({"name": "inbox"})),
+        elsewhere(json!("b".repeat(100_000))),
+        versioned,
+        deep,
+        removed,
+        json!({"Records": [null]}),
+        json!({"Records": [{"eventSource": "aws:s3"}]}),
+        json!({"messages": "x".repeat(100_000)}),
+    ];
+    // The last is a request that is refused, which another delivery would not mend.
+    let poisoned = messages.len() - 1;
+    messages.push(greedy(&prompt));
+    let told = function.invoke(&queue(&messages)).whole();
+    let failed: Vec<_> =
+        (0..poisoned).map(|n| json!({ "itemIdentifier": format!("m{n}") })).collect();
+    assert_eq!(told, json!({ "batchItemFailures": failed }));
+    let refused = lines(&buckets, &format!("done/sqs/m{poisoned}.jsonl"));
+    assert_eq!(refused[0]["response"]["status_code"], 400);
+    let answered = lines(&buckets, &format!("done/sqs/m{}.jsonl", poisoned + 1));
+    assert_eq!(text(&answered[0]["response"]["body"]), expected);
+}
+
 #[test]
 fn settings_that_would_make_a_loop_are_told_and_end_the_process() {
     let mut function = Function::start(|command| {

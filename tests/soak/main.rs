@@ -220,8 +220,8 @@ const SHORT: Duration = Duration::from_secs(8);
 const KV_BYTES: u64 = 4 << 20;
 const KV_BYTES_OPTION: &str = "4MiB";
 
-/// What the allocator keeps of requests and answers that came at once.
-const LEFT_BYTES: u64 = 64 << 20;
+/// What the allocator keeps of requests and answers that came at once: 12 MiB after eight seconds, and after sixty.
+const LEFT_BYTES: u64 = 32 << 20;
 
 /// No answer of a small model takes longer, and no idle thread or connection stays for longer.
 const LIMIT: Duration = Duration::from_mins(2);
