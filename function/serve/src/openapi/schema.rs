@@ -71,7 +71,8 @@ impl<'a> Schema<'a> {
     /// The bounds that it sets itself, or one of its parts.
     pub(super) fn bounds(self) -> Vec<&'a Value> {
         let own = ["minimum", "maximum"].into_iter().filter_map(|name| self.keyword(name));
-        own.chain(self.parts().into_iter().flat_map(Self::bounds)).collect()
+        let inner = self.parts().into_iter().chain(self.alternatives());
+        own.chain(inner.flat_map(Self::bounds)).collect()
     }
 
     /// Whether it allows a value.
@@ -114,25 +115,15 @@ impl<'a> Schema<'a> {
     }
 
     fn is_within(self, value: &Value) -> bool {
-        let size = |of_numbers: bool| match value {
-            Value::Number(number) if of_numbers => number.as_f64(),
-            Value::String(text) if !of_numbers => Some(text.chars().count() as f64),
-            Value::Array(list) if !of_numbers => Some(list.len() as f64),
-            _ => None,
+        let (least, most, size) = match value {
+            Value::Number(number) => ("minimum", "maximum", number.as_f64().expect("64 bits")),
+            Value::String(text) => ("minLength", "maxLength", text.chars().count() as f64),
+            Value::Array(list) => ("minItems", "maxItems", list.len() as f64),
+            _ => return true,
         };
-        [
-            ("minimum", "maximum", value.is_number()),
-            ("minLength", "maxLength", value.is_string()),
-            ("minItems", "maxItems", value.is_array()),
-        ]
-        .into_iter()
-        .filter(|(.., concerns)| *concerns)
-        .all(|(least, most, _)| {
-            let bound = |name| self.keyword(name).and_then(Value::as_f64);
-            let size = size(value.is_number()).expect("it has one");
-            bound(least).is_none_or(|least| size >= least)
-                && bound(most).is_none_or(|most| size <= most)
-        })
+        let bound = |name| self.keyword(name).and_then(Value::as_f64);
+        bound(least).is_none_or(|least| size >= least)
+            && bound(most).is_none_or(|most| size <= most)
     }
 
     fn items_are_allowed(self, value: &Value) -> bool {

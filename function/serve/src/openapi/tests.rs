@@ -1,6 +1,7 @@
 //! The document against the code.
 
 use std::collections::BTreeSet;
+use std::num::NonZero;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -23,13 +24,12 @@ use crate::{Keys, Limits, Model, Settings, Speech};
 const TOKENIZER: &[u8] = include_bytes!("../../../../tests/fixtures/demo-model/tokenizer.json");
 const METHODS: [&str; 7] = ["get", "put", "post", "delete", "options", "patch", "trace"];
 
-fn server() -> Server {
-    let model = Model::new(vec!["story".to_owned()], Timeline::start(None));
-    Server::new(model, Settings::default())
+fn server(settings: Settings) -> Server {
+    Server::new(Model::new(vec!["story".to_owned()], Timeline::start(None)), settings)
 }
 
 /// A server that reads and checks whole requests, and then is stopping.
-fn speaking() -> Server {
+fn speaking(settings: Settings) -> Server {
     let limits = engine::Limits {
         context_length: 64,
         vocabulary_size: 2048,
@@ -43,18 +43,22 @@ fn speaking() -> Server {
     let (engine, _worker) = Engine::new(tokenizer.clone(), limits);
     engine.stop(Duration::ZERO);
     let template = ChatTemplate::parse(None, Some(b"{{ messages[0].content }}"));
-    let server = server();
+    let server = server(settings);
     server.model().speaks(Speech::new(tokenizer, template, GenerationConfig::default(), engine));
     server
 }
 
 /// The same with an encoder.
 fn embedding() -> Server {
-    let limits =
-        embed::Limits { max_tokens: 64, vocabulary_size: 2048, lower_case: false, max_waiting: 1 };
+    let limits = embed::Limits {
+        max_tokens: 4096,
+        vocabulary_size: 2048,
+        lower_case: false,
+        max_waiting: 1,
+    };
     let (embedder, _worker) = Embedder::new(Tokenizer::parse(TOKENIZER).unwrap(), limits);
     embedder.stop(Duration::ZERO);
-    let server = server();
+    let server = server(Settings::default());
     server.model().embeds(embedder);
     server
 }
@@ -82,15 +86,15 @@ fn interfaces() -> [(&'static str, &'static str, Server, Value); 3] {
         (
             "/v1/chat/completions",
             "ChatRequest",
-            speaking(),
+            speaking(Settings::default()),
             // What some fields are allowed with.
             json!({"model": "story", "messages": said, "stream": true, "logprobs": true}),
         ),
         (
             "/v1/completions",
             "CompletionRequest",
-            speaking(),
-            json!({"model": "story", "prompt": "a", "stream": true}),
+            speaking(Settings::default()),
+            json!({"model": "story", "prompt": "a", "stream": true, "echo": true}),
         ),
         (
             "/v1/embeddings",
@@ -113,15 +117,15 @@ fn methods(document: &Value, path: &str) -> Vec<String> {
 
 #[tokio::test]
 async fn every_route_is_in_it_and_nothing_else() {
-    let server = server();
+    let server = server(Settings::default());
     let document = document(&server);
     let v1 = v1().into_iter().map(|(path, _)| format!("/v1{path}"));
     let instance = instance().into_iter().map(|(path, _)| path.to_owned());
-    let served = v1.chain(instance).map(|path| path.replace("{*name}", "{model}"));
-    let served: BTreeSet<_> = served.collect();
+    let known = v1.chain(instance).map(|path| path.replace("{*name}", "{model}"));
+    let known: BTreeSet<_> = known.collect();
     let told = document["paths"].as_object().unwrap().keys().cloned();
-    assert_eq!(served, told.collect());
-    for path in served {
+    assert_eq!(known, told.collect());
+    for path in known {
         let asked = Request::builder().method(Method::TRACE).uri(path.replace("{model}", "story"));
         let response = server.router().call(asked.body(Body::empty()).unwrap()).await.unwrap();
         assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED, "{path}");
@@ -181,11 +185,14 @@ async fn what_it_allows_is_taken_and_everything_else_is_refused_by_name() {
                 let (status, answer) = post(&server, path, &body).await;
                 let param = answer["error"]["param"].as_str().unwrap_or_default();
                 let is_named = param.starts_with(field) || (field, param) == ("best_of", "n");
-                let is_right = match schema.allows(&value) {
-                    true => status == StatusCode::SERVICE_UNAVAILABLE,
-                    false if field == "model" && value.is_string() => status == 404 && is_named,
-                    false => status == StatusCode::BAD_REQUEST && is_named,
+                let expected = if schema.allows(&value) {
+                    StatusCode::SERVICE_UNAVAILABLE
+                } else if field == "model" && value.is_string() {
+                    StatusCode::NOT_FOUND
+                } else {
+                    StatusCode::BAD_REQUEST
                 };
+                let is_right = status == expected && (is_named || status.is_server_error());
                 if !is_right {
                     wrong.push(format!("{path} {field}: {value:.80} is {status}: {answer}"));
                 }
@@ -198,7 +205,7 @@ async fn what_it_allows_is_taken_and_everything_else_is_refused_by_name() {
 #[tokio::test]
 async fn names_limits_and_keys_are_those_of_the_instance() {
     let model = Model::new(vec!["a/b".to_owned(), "b".to_owned()], Timeline::start(None));
-    let limits = Limits { answer_tokens: std::num::NonZero::new(9), ..Limits::default() };
+    let limits = Limits { answer_tokens: NonZero::new(9), ..Limits::default() };
     let settings = Settings { limits, keys: Keys::parse("secret"), ..Settings::default() };
     let server = Server::new(model, settings);
     let request = Request::get("/openapi.json").body(Body::empty()).unwrap();
