@@ -112,8 +112,9 @@ fn work<A: Ask>(
     logprobs: Option<u8>,
     prompt_logprobs: Option<u8>,
 ) -> Result<Work, Refusal> {
+    let max_tokens = Some(answer_tokens(server, speech, &options)?);
     let Options { mut flags, bias, choices: answers, .. } = options;
-    flags.max_tokens = Some(answer_tokens(server, speech, flags.max_tokens)?);
+    flags.max_tokens = max_tokens;
     let vocabulary_size = speech.engine.limits().vocabulary_size;
     Ok(Work {
         settings: Settings::merge(flags, &speech.defaults)?,
@@ -127,16 +128,15 @@ fn work<A: Ask>(
 
 /// How long an answer may be: as asked for, as the model's authors say, or to the end of the
 /// context.
-fn answer_tokens(server: &Server, speech: &Speech, asked: Option<u32>) -> Result<u32, Refusal> {
+fn answer_tokens(server: &Server, speech: &Speech, options: &Options) -> Result<u32, Refusal> {
     let limit = server.limits().answer_tokens.map_or(u32::MAX, u32::from);
-    match asked {
-        Some(tokens) if tokens > limit => {
-            let allowed = format!("1 to {limit}, which is the limit of this server");
-            Err(wrong_value("max_tokens", tokens.to_string(), allowed))
-        }
-        Some(tokens) => Ok(tokens),
-        None => Ok(speech.defaults.max_new_tokens.unwrap_or(u32::MAX).min(limit)),
+    let beyond = options.asked_tokens.iter().find(|(_, tokens)| *tokens > limit);
+    if let Some((param, tokens)) = beyond {
+        let allowed = format!("1 to {limit}, which is the limit of this server");
+        return Err(wrong_value(*param, tokens.to_string(), allowed));
     }
+    let usual = options.flags.max_tokens.or(speech.defaults.max_new_tokens);
+    Ok(usual.unwrap_or(u32::MAX).min(limit))
 }
 
 /// Jobs that the engine has taken.

@@ -33,6 +33,7 @@ impl ChatRequest {
         refuse_what_is_not_served(fields)?;
         let mut options = Options::read(fields, 1)?;
         let newer = fields.count("max_completion_tokens", 1)?;
+        options.asked_tokens.extend(newer.map(|tokens| ("max_completion_tokens", tokens)));
         options.flags.max_tokens = newer.or(options.flags.max_tokens);
         Ok(Self { messages: messages(fields)?, options, logprobs: logprobs(fields)? })
     }

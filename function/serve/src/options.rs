@@ -10,6 +10,8 @@ use crate::fields::{Fields, in_range, wrong_type, wrong_value};
 #[derive(Debug, Default)]
 pub(crate) struct Options {
     pub(crate) flags: Flags,
+    /// How many tokens were asked for, by field.
+    pub(crate) asked_tokens: Vec<(&'static str, u32)>,
     /// Tokens, and what is added to their logits.
     pub(crate) bias: Vec<(u32, f32)>,
     /// Answers to each prompt.
@@ -29,8 +31,14 @@ impl Options {
     pub(crate) fn read(fields: &Fields<'_>, least_tokens: u32) -> Result<Self, Refusal> {
         refuse_what_is_not_served(fields)?;
         let choices = fields.integer("n", 1..=MAX_CHOICES.cast_signed() as i64)?.unwrap_or(1);
+        let flags = flags(fields, least_tokens)?;
         Ok(Self {
-            flags: flags(fields, least_tokens)?,
+            asked_tokens: flags
+                .max_tokens
+                .map(|tokens| ("max_tokens", tokens))
+                .into_iter()
+                .collect(),
+            flags,
             bias: bias(fields)?,
             choices: usize::try_from(choices).expect("it was checked"),
             stream: stream(fields)?,

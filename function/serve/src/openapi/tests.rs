@@ -203,6 +203,28 @@ async fn what_it_allows_is_taken_and_everything_else_is_refused_by_name() {
 }
 
 #[tokio::test]
+async fn the_limit_of_an_answer_is_for_what_was_asked_and_cuts_what_is_usual() {
+    let limits = Limits { answer_tokens: NonZero::new(9), ..Limits::default() };
+    let server = speaking(Settings { limits, ..Settings::default() });
+    let chat = json!({"model": "story", "messages": [{"role": "user", "content": "a"}]});
+    let completion = json!({"model": "story", "prompt": "a"});
+    for (path, body, param) in [
+        ("/v1/chat/completions", with(&chat, "max_completion_tokens", json!(9)), None),
+        (
+            "/v1/chat/completions",
+            with(&chat, "max_completion_tokens", json!(10)),
+            Some("max_completion_tokens"),
+        ),
+        ("/v1/chat/completions", with(&chat, "max_tokens", json!(10)), Some("max_tokens")),
+        ("/v1/completions", completion.clone(), None),
+        ("/v1/completions", with(&completion, "max_tokens", json!(10)), Some("max_tokens")),
+    ] {
+        let (_, answer) = post(&server, path, &body).await;
+        assert_eq!(answer["error"]["param"].as_str(), param, "{path}: {answer}");
+    }
+}
+
+#[tokio::test]
 async fn names_limits_and_keys_are_those_of_the_instance() {
     let model = Model::new(vec!["a/b".to_owned(), "b".to_owned()], Timeline::start(None));
     let limits = Limits { answer_tokens: NonZero::new(9), ..Limits::default() };
