@@ -4,16 +4,14 @@
 mod support;
 
 use std::fs;
-use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ExitStatus, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use firstlight_bucket::{Bucket, Objects, RequestRecord, Running, Turnstile};
 use serde_json::{Value, json};
-use support::process::{Firstlight, kill_group};
-use support::runtime_api::RuntimeApi;
+use support::function::Function;
+use support::process::Firstlight;
 
 fn demo_model() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/demo-model")
@@ -29,55 +27,6 @@ fn reference() -> (String, String) {
 
 fn greedy(prompt: &str) -> Value {
     json!({"prompt": prompt, "temperature": 0, "max_tokens": 48})
-}
-
-/// A function that runs. Dropped, it is killed.
-struct Function {
-    child: Child,
-    api: RuntimeApi,
-}
-
-impl Function {
-    fn start(with: impl FnOnce(Firstlight) -> Firstlight) -> Self {
-        let api = RuntimeApi::start();
-        let environment = [
-            ("MODEL", demo_model().to_str().unwrap().to_owned()),
-            ("AWS_LAMBDA_RUNTIME_API", api.address()),
-            ("AWS_LAMBDA_FUNCTION_NAME", "f".to_owned()),
-            ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST".to_owned()),
-            ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "3008".to_owned()),
-        ];
-        let none: [&str; 0] = [];
-        let mut command = with(Firstlight::new(none).envs(environment)).into_command();
-        command.arg0("/var/task/bootstrap").process_group(0);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::inherit());
-        Self { child: command.spawn().unwrap(), api }
-    }
-
-    fn invoke(&self, payload: &Value) -> support::runtime_api::Answered {
-        self.api.invoke(payload)
-    }
-
-    fn ended(&mut self) -> ExitStatus {
-        let deadline = Instant::now() + Duration::from_mins(1);
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status;
-            }
-            assert!(Instant::now() < deadline, "it does not end");
-            thread::sleep(Duration::from_millis(5));
-        }
-    }
-}
-
-impl Drop for Function {
-    fn drop(&mut self) {
-        kill_group(&self.child);
-        let _ = self.child.wait();
-        if !thread::panicking() {
-            assert_eq!(self.api.faults(), [""; 0]);
-        }
-    }
 }
 
 fn url_event(path: &str, body: &Value) -> Value {

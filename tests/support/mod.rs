@@ -14,7 +14,7 @@
 //! - [`seaweedfs`]: an S3 server that others wrote
 //! - [`engine`]: the parts of a start, put together by hand
 //! - [`gated`]: a load whose last range is held back
-//! - [`runtime_api`]: Lambda's, which gives events to a function
+//! - [`runtime_api`]: Lambda's, which gives events to a [`function`]: the real binary
 //! - [`process`]: the real binary, with a clean environment and a time limit
 //! - [`serving`]: the same as a server, and requests to it
 //! - [`traced`]: the same as a debugger sees it, call by call
@@ -25,6 +25,7 @@
 #[cfg(target_os = "linux")]
 pub(crate) mod census;
 pub(crate) mod engine;
+pub(crate) mod function;
 pub(crate) mod gated;
 pub(crate) mod gguf;
 pub(crate) mod needs;

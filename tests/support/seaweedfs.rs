@@ -14,6 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
+use aws_sdk_s3::types::{BucketVersioningStatus, VersioningConfiguration};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -67,13 +68,43 @@ impl SeaweedFs {
     /// An object by a signed GET of the AWS SDK.
     pub(crate) fn get(&self, bucket: &str, key: &str) -> Result<Vec<u8>, String> {
         let request = self.client().get_object().bucket(bucket).key(key);
-        let answer = async {
+        let body = answered(async {
             let object = request.send().await.map_err(|error| format!("{error:?}"))?;
             object.body.collect().await.map_err(|error| error.to_string())
-        };
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let body = runtime.map_err(|error| error.to_string())?.block_on(answer)?;
+        })?;
         Ok(body.to_vec())
+    }
+
+    pub(crate) fn create_bucket(&self, bucket: &str) {
+        answered(self.client().create_bucket().bucket(bucket).send()).expect("it is new");
+    }
+
+    /// Has a bucket keep each version of its objects.
+    pub(crate) fn keep_versions(&self, bucket: &str) {
+        let on = BucketVersioningStatus::Enabled;
+        let configuration = VersioningConfiguration::builder().status(on).build();
+        let request = self.client().put_bucket_versioning().bucket(bucket);
+        answered(request.versioning_configuration(configuration).send()).expect("it can");
+    }
+
+    /// Writes an object as clients of S3 do.
+    pub(crate) fn write(&self, bucket: &str, key: &str, content: &str) -> Written {
+        let body = content.as_bytes().to_vec().into();
+        let request = self.client().put_object().bucket(bucket).key(key).body(body);
+        let output = answered(request.send()).expect("it may be written");
+        let etag = output.e_tag().expect("it has one").trim_matches('"').to_owned();
+        Written { etag, version_id: output.version_id }
+    }
+
+    pub(crate) fn delete(&self, bucket: &str, key: &str) {
+        answered(self.client().delete_object().bucket(bucket).key(key).send()).expect("it may");
+    }
+
+    /// The keys of a bucket.
+    pub(crate) fn list(&self, bucket: &str) -> Vec<String> {
+        let output = answered(self.client().list_objects_v2().bucket(bucket).send());
+        let objects = output.expect("it is there").contents.unwrap_or_default();
+        objects.into_iter().filter_map(|object| object.key).collect()
     }
 
     fn spawn(program: &Path) -> io::Result<Self> {
@@ -161,6 +192,22 @@ impl Drop for SeaweedFs {
         kill_group(&self.child);
         let _ = self.child.wait();
     }
+}
+
+/// What a server says of an object that it has taken.
+pub(crate) struct Written {
+    /// Without quotes, as events have it.
+    pub(crate) etag: String,
+    pub(crate) version_id: Option<String>,
+}
+
+/// Waits for an answer, or tells all that is known of the error.
+fn answered<T, E: std::fmt::Debug>(
+    asking: impl Future<Output = Result<T, E>>,
+) -> Result<T, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| error.to_string())?;
+    runtime.block_on(asking).map_err(|error| format!("{error:?}"))
 }
 
 trait Length {
