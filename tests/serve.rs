@@ -426,6 +426,10 @@ fn bad_requests_are_told_what_is_wrong_with_them_and_harm_nobody() {
         assert_eq!(error["code"].as_str(), code, "{body:.80}: {error}");
         assert!(!error["message"].as_str().unwrap().is_empty());
     }
+    let mut asking = server.connect();
+    let head = request_head("POST", "/v1/completions", 200_000);
+    asking.write_all(format!("{head}expect: 100-continue\r\n\r\n").as_bytes()).unwrap();
+    assert_eq!(Answer::new(asking).whole().status, 413, "nothing of it has to be sent");
     running.until("data: [DONE]");
 }
 

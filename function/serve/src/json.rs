@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
+use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, EXPECT, HeaderMap};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
 use bytes::Bytes;
+use http_body::Body as _;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::Serialize;
 use serde_json::Value;
@@ -50,6 +51,11 @@ async fn body(request: Request, limits: &Limits) -> Result<Bytes, Refusal> {
     check_type(request.headers())?;
     check_encoding(request.headers())?;
     let limit_bytes = limits.body_bytes;
+    // Who asks whether to send it waits for the answer; others read none while they send.
+    let asks_first = request.headers().contains_key(EXPECT);
+    if asks_first && request.body().size_hint().lower() > limit_bytes as u64 {
+        return Err(Refusal::BodyTooLong { limit_bytes });
+    }
     let collected = Limited::new(request.into_body(), limit_bytes).collect();
     match tokio::time::timeout(limits.body_time, collected).await {
         Err(_) => Err(Refusal::BodyTooSlow { limit_s: whole_seconds(limits.body_time) }),
