@@ -35,20 +35,20 @@ fn left_in(mounted: &Path, membership: &str) -> Option<u64> {
 struct Files {
     limit: &'static str,
     used: &'static str,
-    /// Fields of memory.stat.
-    pages_of_files: [&'static str; 2],
+    /// Fields of memory.stat: pages of files, which the kernel can take back.
+    cached: [&'static str; 2],
 }
 
 const SECOND: Files = Files {
     limit: "memory.max",
     used: "memory.current",
-    pages_of_files: ["inactive_file ", "active_file "],
+    cached: ["inactive_file ", "active_file "],
 };
 
 const FIRST: Files = Files {
     limit: "memory.limit_in_bytes",
     used: "memory.usage_in_bytes",
-    pages_of_files: ["total_inactive_file ", "total_active_file "],
+    cached: ["total_inactive_file ", "total_active_file "],
 };
 
 /// The first version writes so much and more where there is no limit.
@@ -68,7 +68,7 @@ impl Files {
             let line = stat.lines().find_map(|line| line.strip_prefix(*name))?;
             line.trim().parse::<u64>().ok()
         };
-        let given_back: u64 = self.pages_of_files.iter().filter_map(value).sum();
+        let given_back: u64 = self.cached.iter().filter_map(value).sum();
         Some(limit.saturating_sub(used.saturating_sub(given_back)))
     }
 }
