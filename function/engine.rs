@@ -23,12 +23,13 @@ pub(crate) fn foreseen<P: Processor>(
     spec: &Spec,
 ) -> Result<Foreseen, Failure> {
     let places = Places::new(processor, args, spec);
-    let asked = args.kv_cache_memory.map(|size| places.blocks(Some(size.bytes))).transpose()?;
-    Ok(Foreseen::Requests {
-        rows: LOAD_ROWS.max(args.max_num_batched_tokens.get() as usize),
-        logits_rows: places.max_running,
-        positions: asked.map(|blocks| blocks * KV_BLOCK),
-    })
+    let step_rows = args.max_num_batched_tokens.get() as usize;
+    let positions = match args.kv_cache_memory {
+        Some(size) => places.blocks(Some(size.bytes))? * KV_BLOCK,
+        None => places.context_length.min(step_rows),
+    };
+    let (rows, logits_rows) = (LOAD_ROWS.max(step_rows), places.max_running);
+    Ok(Foreseen::Requests { rows, logits_rows, positions })
 }
 
 /// What an engine may use of `processor`, on which the load of the weights has begun, and what that comes to beside all

@@ -129,23 +129,22 @@ pub(crate) async fn read_and_choose(
 pub(crate) enum Foreseen {
     /// One, to a prompt of so many bytes.
     Answer { prompt_bytes: usize, tokens: usize },
-    /// Any number, `logits_rows` of them at once, in passes of so many rows at most. How many positions are kept for them
-    /// is decided by what memory is left, where it was not said.
-    Requests { rows: usize, logits_rows: usize, positions: Option<usize> },
+    /// Any number, `logits_rows` of them at once, in passes of so many rows at most. At least so many positions are kept
+    /// for them.
+    Requests { rows: usize, logits_rows: usize, positions: usize },
 }
 
 impl Foreseen {
     /// What a decoder of `spec` keeps for it: at most for an answer, at least for requests. A token of a prompt is a byte
     /// of it at least; what a chat template adds is not known yet, and is less than a prompt has more bytes than tokens.
     fn footprint(self, spec: &Spec) -> Footprint {
-        let context = spec.max_position_embeddings;
         let (positions, rows, logits_rows) = match self {
             Self::Answer { prompt_bytes, tokens } => {
-                (prompt_bytes.saturating_add(tokens).clamp(1, context), prompt_bytes, 1)
+                let most = prompt_bytes.saturating_add(tokens);
+                let positions = most.clamp(1, spec.max_position_embeddings);
+                (positions, prompt_bytes.min(positions), 1)
             }
-            Self::Requests { rows, logits_rows, positions } => {
-                (positions.unwrap_or(context.min(rows)), rows, logits_rows)
-            }
+            Self::Requests { rows, logits_rows, positions } => (positions, rows, logits_rows),
         };
         let chunk_rows = DEFAULT_CHUNK_ROWS;
         Footprint::new(spec, Extent { positions, rows, chunk_rows, logits_rows })

@@ -36,7 +36,7 @@ impl Footprint {
     #[must_use]
     pub fn new(spec: &Spec, extent: Extent) -> Self {
         let Extent { positions, rows, chunk_rows, logits_rows } = extent;
-        let rows = rows.clamp(1, positions.max(1));
+        let rows = rows.max(1);
         let kept = positions.max(1).checked_next_multiple_of(KV_BLOCK).unwrap_or(usize::MAX);
         let chunk_rows = chunk_rows.min(kept);
         let chunks = rows.div_ceil(chunk_rows);
