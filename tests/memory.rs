@@ -1,6 +1,6 @@
 //! What a server says that it needs of memory, against what it has at most.
 #![cfg(target_os = "linux")]
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test that tells what it found")]
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 mod support;
 
