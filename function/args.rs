@@ -221,6 +221,9 @@ pub(crate) struct HttpArgs {
     /// The pages that may ask from a browser: an origin such as `https://page.example`, or *
     #[arg(long, value_name = "ORIGIN", env = "FIRSTLIGHT_CORS")]
     pub(crate) cors: Option<Origin>,
+    /// Leave out the page at /
+    #[arg(long, env = "FIRSTLIGHT_NO_UI")]
+    pub(crate) no_ui: bool,
     /// Tokens that a request may ask for at most; default: as many as the context holds
     #[arg(long, value_name = "N", env = "FIRSTLIGHT_MAX_ANSWER_TOKENS")]
     pub(crate) max_answer_tokens: Option<NonZero<u32>>,

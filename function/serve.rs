@@ -140,7 +140,7 @@ fn settings(args: &HttpArgs) -> Result<Settings, Failure> {
         ReadyWhen::Accepting => Ready::Accepting,
         ReadyWhen::Loaded => Ready::Loaded,
     };
-    Ok(Settings { limits, keys: keys(args)?, ready, cors: args.cors.clone() })
+    Ok(Settings { limits, keys: keys(args)?, ready, cors: args.cors.clone(), page: !args.no_ui })
 }
 
 /// Those of the environment and those of the file. A file without a key would open the door to everybody.

@@ -15,7 +15,8 @@
 //! - `router`: what is at which address; `server`: what all handlers share, and the limits
 //! - `journal`: a line of log for each request; `trace`: which is which; `activity`: how many
 //! - `cors`, `keys`: who may ask
-//! - `health`, `status`, `models`, `metrics`: about the instance; `openapi`: what it serves
+//! - `health`, `status`, `models`, `metrics`: about the instance; `openapi`: what it serves;
+//!   `page`: for people
 //! - `json`: bodies; `fields`, `options`, `prompts`: what is asked for, field by field
 //! - `chat`, `completions`: the two interfaces to the engine; `answer`: what both do; `embeddings`
 //! - [`Model`] (`model`): how far the load is; [`Speech`] (`speech`): what makes tokens of texts
@@ -47,6 +48,7 @@ mod model;
 mod models;
 mod openapi;
 mod options;
+mod page;
 mod prompts;
 mod refusal;
 mod router;

@@ -69,6 +69,15 @@ impl Served {
         }
     }
 
+    /// The interface for people: a model without a chat template goes on with texts.
+    pub(crate) fn interface(&self) -> &'static str {
+        match self {
+            Self::Answers(speech) if speech.template().is_ok() => "chat",
+            Self::Answers(_) => "completions",
+            Self::Embeddings(_) => "embeddings",
+        }
+    }
+
     /// The most tokens of a text.
     pub(crate) fn max_tokens(&self) -> usize {
         match self {

@@ -8,7 +8,7 @@ use axum::routing::{MethodRouter, get, post};
 
 use crate::{
     Refusal, Server, chat, completions, cors, embeddings, health, journal, keys, metrics, models,
-    openapi, status,
+    openapi, page, status,
 };
 
 /// Addresses, and what answers there.
@@ -18,7 +18,9 @@ impl Server {
     /// All that is served.
     pub fn router(&self) -> Router {
         let v1 = router(v1()).layer(from_fn_with_state(self.clone(), keys::check));
+        let page = if self.settings().page { page::routes() } else { Routes::new() };
         router(instance())
+            .merge(router(page))
             .nest("/v1", v1.clone())
             .nest("/openai/v1", v1)
             .fallback(nothing)

@@ -38,6 +38,8 @@ pub struct Settings {
     pub ready: Ready,
     /// Whose pages may ask, if any.
     pub cors: Option<Origin>,
+    /// Whether there is a page at `/`.
+    pub page: bool,
 }
 
 /// When an instance is ready.

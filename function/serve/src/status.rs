@@ -25,6 +25,8 @@ pub(crate) async fn tell(State(server): State<Server>) -> Response {
         },
         phases_ms: phases(&report),
         requests_in_flight: server.activity().count(),
+        serves: model.served_now().map(|served| served.interface()),
+        needs_key: !server.settings().keys.is_empty(),
         memory: model.memory(),
         engine: model.served_now().map(|served| Engine::new(&served)),
         start: Report { spans: Vec::new(), fetches: Vec::new(), ..report },
@@ -41,6 +43,9 @@ struct Status<'a> {
     bytes: Bytes,
     phases_ms: BTreeMap<String, f64>,
     requests_in_flight: usize,
+    /// What to ask for: `chat`, `completions` or `embeddings`. None until the model is known.
+    serves: Option<&'static str>,
+    needs_key: bool,
     /// None until the model is known.
     memory: Option<model::Memory>,
     /// None until the model is known.

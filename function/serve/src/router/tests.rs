@@ -157,6 +157,37 @@ async fn readiness_follows_the_policy_and_a_failed_load_is_told_everywhere() {
     }
 }
 
+#[tokio::test]
+async fn the_page_needs_no_key_is_cached_by_its_tag_and_can_be_left_out() {
+    let keys = Keys::parse("secret");
+    let with = server(Settings { page: true, keys: keys.clone(), ..Settings::default() });
+    for path in ["/", "/page/page.js", "/page/timeline"] {
+        let (status, headers, body) = ask(&with, get(path)).await;
+        assert_eq!((status, body.is_empty()), (StatusCode::OK, false), "{path}");
+        let policy = headers["content-security-policy"].to_str().unwrap();
+        assert!(policy.starts_with("default-src 'none'") && !policy.contains("unsafe"));
+        let head = Request::head(path).body(Body::empty()).unwrap();
+        let (status, headers, body) = ask(&with, head).await;
+        assert_eq!((status, body.is_empty()), (StatusCode::OK, true), "{path}");
+        let mut again = get(path);
+        if let Some(tag) = headers.get("etag") {
+            again.headers_mut().insert("if-none-match", tag.clone());
+        }
+        let status = ask(&with, again).await.0;
+        let is_made_anew = path == "/page/timeline";
+        let expected = if is_made_anew { StatusCode::OK } else { StatusCode::NOT_MODIFIED };
+        assert_eq!(status, expected, "{path}");
+    }
+    let (_, status) = ask_json(&with, get("/status")).await;
+    assert_eq!((&status["needs_key"], &status["serves"]), (&json!(true), &Value::Null));
+    let without = server(Settings { keys, ..Settings::default() });
+    for path in ["/", "/page/page.js", "/page/timeline"] {
+        let (status, answer) = ask_json(&without, get(path)).await;
+        assert_eq!(status, StatusCode::NOT_FOUND);
+        assert_eq!(answer["error"]["code"], "unknown_url");
+    }
+}
+
 /// Its vectors are the first token and the number of tokens.
 struct Vectors;
 
