@@ -17,13 +17,16 @@
 //! - [`runtime_api`]: Lambda's, which gives events to a [`function`]: the real binary
 //! - [`process`]: the real binary, with a clean environment and a time limit
 //! - [`serving`]: the same as a server, and requests to it
+//! - [`chromium`], [`browser`]: a page in a browser, used as people use it
 //! - [`traced`]: the same as a debugger sees it, call by call
 //! - [`census`]: threads, open files and memory of a process, as the kernel sees it
 //! - [`once`], [`checkpoint`]: making a folder once across processes; writing safetensors shards
 #![allow(dead_code, reason = "every test target compiles all of it and uses its part")]
 
+pub(crate) mod browser;
 #[cfg(target_os = "linux")]
 pub(crate) mod census;
+pub(crate) mod chromium;
 pub(crate) mod engine;
 pub(crate) mod function;
 pub(crate) mod gated;
