@@ -3,18 +3,24 @@
 //! Keys and values are kept for as many positions as there is memory for, and no more than all answers at once could
 //! fill. What that comes to is announced: a process needs no more.
 
+use std::collections::BTreeSet;
+
 use firstlight_device::{Device, KV_BLOCK};
 use firstlight_generate::engine::{LOAD_ROWS, Limits};
-use firstlight_load::Computing;
+use firstlight_load::{Computing, Error as LoadError};
 use firstlight_model::{
-    DEFAULT_CHUNK_ROWS, Decoder, Draw, Error as ModelError, Passes, Rows, Settings, Spec,
+    DEFAULT_CHUNK_ROWS, Decoder, Draw, Error as ModelError, Group, Passes, PromptRows, Rows,
+    Settings, Spec, StageOrder,
 };
+use firstlight_plan::Limits as PlanLimits;
+use firstlight_timeline::Timeline;
 
 use crate::args::EngineArgs;
+use crate::embedding;
 use crate::failure::Failure;
 use crate::memory::Needs;
 use crate::processor::Processor;
-use crate::start::{self, Begun, Foreseen};
+use crate::start::{self, Begun, Foreseen, Known};
 
 /// What requests there may be, and the memory that was asked for them.
 pub(crate) fn foreseen<P: Processor>(
@@ -99,9 +105,10 @@ impl Places {
 /// The model that an engine drives, whose weights are on their way.
 pub(crate) fn model<D: Device>(
     device: D,
-    spec: Spec,
+    known: Known,
     begun: Begun<D::Tensor>,
     limits: &Limits,
+    timeline: &Timeline,
 ) -> Result<impl Passes + use<D>, Failure> {
     let settings = Settings {
         order: begun.order,
@@ -111,20 +118,55 @@ pub(crate) fn model<D: Device>(
     };
     let computing = begun.layers.computing();
     let groups = begun.layers.map(|layer| layer.map(start::group));
-    let decoder = Decoder::new(device, spec, settings, groups)?;
-    Ok(Watched { decoder, computing })
+    let decoder = Decoder::new(device, known.spec.clone(), settings, groups)?;
+    let is_apart = begun.order == StageOrder::LayersFirst;
+    let (plan_limits, timeline) = (begun.plan_limits, timeline.clone());
+    let table = is_apart.then_some(Table { known, plan_limits, timeline });
+    Ok(Riding { decoder, computing, table })
 }
 
-/// A model whose clock is told when the arithmetic of the latest layer has ended.
-struct Watched<M> {
-    decoder: M,
+/// A model that answers while it is loaded: what a pass needs of the embedding is read where the table comes last, and
+/// the clock is told when the arithmetic of the latest layer has ended.
+struct Riding<D: Device, I> {
+    decoder: Decoder<D, I>,
     computing: Computing,
+    /// Until it is there: the connections to the store end with it.
+    table: Option<Table>,
 }
 
-impl<M: Passes> Passes for Watched<M> {
+/// An embedding table that comes last, and whose rows can be read before.
+struct Table {
+    known: Known,
+    plan_limits: PlanLimits,
+    timeline: Timeline,
+}
+
+impl<D, I> Riding<D, I>
+where
+    D: Device,
+    I: Iterator<Item = Result<Group<D::Tensor>, LoadError>>,
+{
+    /// Gives the decoder what these need of the table, if that is still to come.
+    fn fetch_rows(&mut self, rows: &[Rows<'_>]) -> Result<(), ModelError> {
+        let Some(Table { known, plan_limits, timeline }) = &self.table else { return Ok(()) };
+        let ids: BTreeSet<u32> = rows.iter().flat_map(|rows| rows.ids).copied().collect();
+        let rows = embedding::rows(known, plan_limits, ids.into_iter().collect(), timeline);
+        let rows = rows.map_err(|failure| ModelError::Load(Box::new(failure)))?;
+        let table = self.decoder.upload(&rows.table)?;
+        self.decoder.give_rows(PromptRows { table, ids: rows.ids });
+        Ok(())
+    }
+}
+
+impl<D, I> Passes for Riding<D, I>
+where
+    D: Device,
+    I: Iterator<Item = Result<Group<D::Tensor>, LoadError>>,
+{
     fn pull(&mut self) -> Result<bool, ModelError> {
         let more = self.decoder.pull();
         self.computing.end();
+        self.table.take_if(|_| matches!(more, Ok(false)));
         more
     }
 
@@ -133,10 +175,12 @@ impl<M: Passes> Passes for Watched<M> {
     }
 
     fn open(&mut self, rows: &[Rows<'_>]) -> Result<(), ModelError> {
+        self.fetch_rows(rows)?;
         self.decoder.open(rows)
     }
 
     fn join(&mut self, rows: &[Rows<'_>]) -> Result<(), ModelError> {
+        self.fetch_rows(rows)?;
         self.decoder.join(rows)
     }
 
@@ -157,6 +201,7 @@ impl<M: Passes> Passes for Watched<M> {
     }
 
     fn forward_all(&mut self, rows: Rows<'_>) -> Result<Vec<f32>, ModelError> {
+        self.fetch_rows(&[rows])?;
         let logits = self.decoder.forward_all(rows);
         self.computing.end();
         logits

@@ -4,7 +4,8 @@
 //!
 //! - [`args`]: the command line and the environment, typed; [`size`]: how much memory, as people write it
 //! - [`processor`]: what computes, chosen once
-//! - [`start`]: everything that a cold start does at once: store, heads, small files, tokenizer, plan, load
+//! - [`start`]: everything that a cold start does at once: store, heads, small files, tokenizer, plan, load; [`embedding`]:
+//!   what a pass reads of the table before it is there
 //! - [`run`], [`serve`], [`embed`], [`inspect`], [`health`], [`demo`]: the commands; [`lambda`]: `serve` as a function
 //! - [`prompt`], [`progress`], [`report`], [`log`]: what comes in from and goes out to whoever called
 //! - [`engine`]: what answers many at once may use of this machine, and the model that it drives
@@ -18,6 +19,7 @@ mod control_group;
 #[cfg(feature = "demo")]
 mod demo;
 mod embed;
+mod embedding;
 mod engine;
 mod failure;
 mod health;

@@ -9,13 +9,10 @@ use firstlight_generate::{
     ChatTemplate, DEFAULT_MAX_TOKENS, Flags, Generation, GenerationRequest, Message,
     Settings as Generating, Step,
 };
-use firstlight_load::Layers;
 use firstlight_model::{
     DEFAULT_CHUNK_ROWS, Decoder, Group, PromptRows, Sequence, Settings as Decoding, Spec,
     StageOrder,
 };
-use firstlight_plan::Plan;
-use firstlight_store::Priority;
 use firstlight_timeline::{Counter, Mark, Timeline};
 use tokio::runtime::Runtime;
 
@@ -24,7 +21,7 @@ use crate::failure::Failure;
 use crate::processor::{Chosen, Opening, Processor, TensorOf};
 use crate::progress::Progress;
 use crate::start::{self, Begun, Foreseen, Known, Ready, Texts};
-use crate::{prompt, report};
+use crate::{embedding, prompt, report};
 
 /// Starts the model, answers the prompt on standard output, and tells how it went.
 pub(crate) fn run(args: &RunArgs, timeline: &Timeline) -> Result<(), Failure> {
@@ -129,15 +126,9 @@ fn prompt_rows<P: Processor>(
     if begun.order == StageOrder::EmbeddingFirst {
         return Ok(None);
     }
-    let Known { reader, spec, checkpoint, .. } = known;
-    let name = spec.embedding_name();
-    let shape = start::shape(&spec.embedding_shape());
-    let distinct: Vec<u32> = ids.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
-    let plan = Plan::rows(&checkpoint.manifest, name, &shape, &distinct, &begun.plan_limits)?;
-    let mut layers = Layers::start(reader, checkpoint, plan, Priority::Urgent, timeline)?;
-    let mut layer = layers.next().expect("a plan of rows has one stage")?;
-    let table = layer.tensors.remove(name).expect("the stage's only tensor");
-    Ok(Some(PromptRows { table: processor.tensor(table)?, ids: distinct }))
+    let distinct = ids.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
+    let rows = embedding::rows(known, &begun.plan_limits, distinct, timeline)?;
+    Ok(Some(PromptRows { table: processor.tensor(rows.table)?, ids: rows.ids }))
 }
 
 /// An answer that is about to be given.

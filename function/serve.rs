@@ -327,11 +327,8 @@ impl Load {
             ChatTemplate::parse(texts.tokenizer_config.as_deref(), texts.chat_template.as_deref());
         let (engine, worker) = Engine::new(tokenizer.clone(), limits);
         model.speaks(Speech::new(tokenizer, template, texts.generation, engine));
-        let Known { reader, spec, .. } = known;
-        // The load has one of its own, with which the connections to the store end.
-        drop(reader);
         processor.compute(|device| {
-            let passes = engine::model(device, spec, begun, &limits)?;
+            let passes = engine::model(device, known, begun, &limits, timeline)?;
             let passes = Announced { passes, model: model.clone(), is_ready: false };
             Ok(worker.run(passes)?)
         })
@@ -381,6 +378,7 @@ impl<E: Embeds> Embeds for Announced<E> {
 }
 
 impl<P: Passes> Passes for Announced<P> {
+    /// Asked after the first pass, too.
     fn pull(&mut self) -> Result<bool, ModelError> {
         let more = self.passes.pull()?;
         if !more {
@@ -389,11 +387,8 @@ impl<P: Passes> Passes for Announced<P> {
         Ok(more)
     }
 
-    /// A pass takes all the weights that are still to come.
     fn forward(&mut self, rows: &[Rows<'_>]) -> Result<(), ModelError> {
-        self.passes.forward(rows)?;
-        self.announce();
-        Ok(())
+        self.passes.forward(rows)
     }
 
     fn open(&mut self, rows: &[Rows<'_>]) -> Result<(), ModelError> {
@@ -404,13 +399,8 @@ impl<P: Passes> Passes for Announced<P> {
         self.passes.join(rows)
     }
 
-    /// So does one that was taken to its end.
     fn advance(&mut self) -> Result<bool, ModelError> {
-        let more = self.passes.advance()?;
-        if !more {
-            self.announce();
-        }
-        Ok(more)
+        self.passes.advance()
     }
 
     fn logits(&mut self) -> Result<Vec<f32>, ModelError> {
@@ -422,8 +412,6 @@ impl<P: Passes> Passes for Announced<P> {
     }
 
     fn forward_all(&mut self, rows: Rows<'_>) -> Result<Vec<f32>, ModelError> {
-        let logits = self.passes.forward_all(rows)?;
-        self.announce();
-        Ok(logits)
+        self.passes.forward_all(rows)
     }
 }

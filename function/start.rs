@@ -150,9 +150,13 @@ impl Foreseen {
         Footprint::new(spec, Extent { positions, rows, chunk_rows, logits_rows })
     }
 
-    /// Whether there is one prompt, whose rows of the embedding can be fetched singly.
-    fn is_short_prompt(self) -> bool {
-        matches!(self, Self::Answer { prompt_bytes, .. } if prompt_bytes <= ROWS_PROMPT_BYTES)
+    /// Whether the first token may come before the table: the rows of a short prompt can be fetched singly. So can those
+    /// of requests, but whether they are short is not known: it is done where the table is of no other use to them.
+    fn leaves_the_table(self, spec: &Spec) -> bool {
+        match self {
+            Self::Answer { prompt_bytes, .. } => prompt_bytes <= ROWS_PROMPT_BYTES,
+            Self::Requests { .. } => !spec.tie_word_embeddings,
+        }
     }
 }
 
@@ -226,8 +230,8 @@ pub(crate) fn plan_limits(args: &StoreArgs) -> PlanLimits {
     }
 }
 
-/// Where the first layer's input comes from: the table is left for last where it is large and remote, and the prompt is
-/// so short that its rows can be fetched singly.
+/// Where the first layer's input comes from: the table is left for last where it is large and remote, and the first token
+/// may come before.
 pub(crate) fn order(
     location: &Location,
     spec: &Spec,
@@ -237,7 +241,7 @@ pub(crate) fn order(
     let table = checkpoint.manifest.get(spec.embedding_name());
     let table_bytes = table.map_or(0, |(_, entry)| entry.bytes());
     let remote = !matches!(location, Location::Folder { .. });
-    if remote && table_bytes >= TABLE_WORTH_BYTES && foreseen.is_short_prompt() {
+    if remote && table_bytes >= TABLE_WORTH_BYTES && foreseen.leaves_the_table(spec) {
         StageOrder::LayersFirst
     } else {
         StageOrder::EmbeddingFirst

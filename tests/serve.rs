@@ -14,7 +14,8 @@ use firstlight_bucket::{Bucket, Objects, Turnstile};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use support::process::{Finished, Firstlight};
-use support::serving::{Answer, Serving, request_head};
+use support::random_model::RandomModel;
+use support::serving::{Answer, Reply, Serving, request_head};
 
 fn demo_model() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/demo-model")
@@ -253,14 +254,7 @@ fn a_request_that_comes_before_the_first_byte_rides_the_load() {
     let wrong = server.post("/v1/completions", &json!({"model": "demo-model", "prompt": 7}));
     assert_eq!(wrong.status, 400, "what is wrong is told at once");
 
-    let cold = thread::scope(|scope| {
-        let answer = scope.spawn(|| waiting.whole());
-        while !answer.is_finished() {
-            turnstile.release();
-            thread::sleep(Duration::from_millis(1));
-        }
-        answer.join().unwrap().ok()
-    });
+    let cold = released(&turnstile, waiting);
     assert_eq!(cold.text(), expected);
     let timing = cold.header("server-timing").unwrap();
     for name in ["before;", "streaming;", "after;", "ttft;"] {
@@ -270,6 +264,45 @@ fn a_request_that_comes_before_the_first_byte_rides_the_load() {
     assert_eq!(server.get("/health/ready").status, 200);
     let warm = server.post("/v1/completions", &greedy(&prompt)).ok();
     assert_eq!((warm.text(), warm.header("server-timing")), (expected, None));
+}
+
+/// What is answered while the answers that the turnstile holds back are let go.
+fn released(turnstile: &Turnstile, waiting: Answer) -> Reply {
+    thread::scope(|scope| {
+        let answer = scope.spawn(|| waiting.whole());
+        while !answer.is_finished() {
+            turnstile.release();
+            thread::sleep(Duration::from_millis(1));
+        }
+        answer.join().unwrap().ok()
+    })
+}
+
+/// A table of 16 MiB that is not the output matrix as well: the first token does not need it.
+#[test]
+fn a_table_that_prompts_alone_need_comes_last_and_its_rows_before() {
+    let cache = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let folder = RandomModel::tiny().untied(32_768).folder_in(cache).unwrap();
+    let asked = json!({"model": "m", "prompt": [5, 6, 7], "max_tokens": 4, "temperature": 0, "logprobs": 0});
+    let logprobs = |reply: Reply| reply.json()["choices"][0]["logprobs"]["token_logprobs"].clone();
+    let local = Serving::start(&[folder.to_str().unwrap(), "--served-model-name=m"]);
+    let expected = logprobs(local.post("/v1/completions", &asked).ok());
+
+    let objects = Objects::new();
+    objects.serve_folder("models", "m/", &folder).unwrap();
+    let turnstile = Turnstile::default();
+    let bucket = Bucket::builder().objects(objects).turnstile(&turnstile);
+    let bucket = bucket.start_on_own_thread("127.0.0.1:0").unwrap();
+    let arguments = ["s3://models/m", "--served-model-name=m"];
+    let server = Serving::start_with(&arguments, |command| command.envs(bucket.environment()));
+    let waiting = server.send("POST", "/v1/completions", &asked.to_string());
+    server.until(|status| status["requests_in_flight"] == 1);
+    assert_eq!(logprobs(released(&turnstile, waiting)), expected);
+    assert_eq!(expected.as_array().unwrap().len(), 4);
+    let requests = bucket.requests();
+    let ranges = requests.iter().filter_map(|request| request.range.clone());
+    let three_rows = 3 * 256 * 2;
+    assert!(ranges.into_iter().any(|range| range.end - range.start == three_rows));
 }
 
 #[test]

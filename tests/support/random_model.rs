@@ -224,6 +224,14 @@ impl RandomModel {
         self
     }
 
+    /// The same shape with so many tokens, and an output matrix of its own.
+    pub(crate) fn untied(mut self, vocab_size: usize) -> Self {
+        self.name += "-untied";
+        self.config["vocab_size"] = json!(vocab_size);
+        self.config["tie_word_embeddings"] = json!(false);
+        self
+    }
+
     /// The same shape with fewer layers, or more.
     pub(crate) fn layers(mut self, layers: usize) -> Self {
         self.config["num_hidden_layers"] = json!(layers);

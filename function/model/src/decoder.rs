@@ -25,7 +25,7 @@ use std::mem;
 use std::ops::Range;
 use std::rc::Rc;
 
-use firstlight_device::{Device, Draw, KV_BLOCK, Linear};
+use firstlight_device::{Device, Draw, KV_BLOCK, Linear, Tensor};
 
 use self::chunk::{Chunk, Room};
 use crate::{
@@ -132,8 +132,13 @@ impl<D: Device, I> Decoder<D, I> {
         })
     }
 
-    /// The rows of the embedding from which the first pass starts. They are used as long as the
-    /// table has not been pulled, and only for ids that are all among them.
+    /// Weights of the host, as the decoder's device has them.
+    pub fn upload(&self, tensor: &Tensor) -> Result<D::Tensor, Error> {
+        Ok(self.device.upload(tensor)?)
+    }
+
+    /// The rows of the embedding from which the next pass starts, or those who join it. They are used
+    /// as long as the table has not been pulled, and only for ids that are all among them.
     ///
     /// # Panics
     /// If the ids do not ascend.

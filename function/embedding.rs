@@ -1,0 +1,28 @@
+//! Rows of the embedding table, read singly: where the table comes last, and a pass begins before.
+
+use firstlight_device::Tensor;
+use firstlight_load::Layers;
+use firstlight_model::PromptRows;
+use firstlight_plan::{Limits, Plan};
+use firstlight_store::Priority;
+use firstlight_timeline::Timeline;
+
+use crate::failure::Failure;
+use crate::start::{self, Known};
+
+/// The rows of these tokens, which ascend, by tasks of the current runtime. Waits for them.
+pub(crate) fn rows(
+    known: &Known,
+    limits: &Limits,
+    ids: Vec<u32>,
+    timeline: &Timeline,
+) -> Result<PromptRows<Tensor>, Failure> {
+    let Known { reader, spec, checkpoint, .. } = known;
+    let name = spec.embedding_name();
+    let shape = start::shape(&spec.embedding_shape());
+    let plan = Plan::rows(&checkpoint.manifest, name, &shape, &ids, limits)?;
+    let mut layers = Layers::start(reader, checkpoint, plan, Priority::Urgent, timeline)?;
+    let mut layer = layers.next().expect("a plan of rows has one stage")?;
+    let table = layer.tensors.remove(name).expect("the stage's only tensor");
+    Ok(PromptRows { table, ids })
+}
