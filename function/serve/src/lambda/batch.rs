@@ -133,7 +133,7 @@ impl Batch {
             Work::Object(source) => self.object(lambda, &source).await,
             Work::Request { name, direct } => {
                 let entry = Entry { id: Some(name.clone()), asked: Ok(Asked::Request(direct)) };
-                let result = self.result(&name);
+                let result = self.result(&name)?;
                 if self.is_there(&result).await? {
                     return Ok(told(&name, Outcome::Present { result }));
                 }
@@ -156,7 +156,7 @@ impl Batch {
             let reason = format!("it does not lie at `{place}`");
             return Err(Error::Content { object: name, reason });
         }
-        let result = self.result(&format!("{bucket}/{key}@{}", version(source)?));
+        let result = self.result(&format!("{bucket}/{key}@{}", version(source)?))?;
         if self.is_there(&result).await? {
             return Ok(told(&name, Outcome::Present { result }));
         }
@@ -232,10 +232,19 @@ impl Batch {
         Ok(Line::answered(&id, status, &body))
     }
 
-    /// Where the result of what is called `name` goes.
-    fn result(&self, name: &str) -> Place {
+    /// Where the result of what is called `name` goes. Of names that are much too long S3's client makes no request, but
+    /// panics: each is a part of this key, or shorter.
+    fn result(&self, name: &str) -> Result<Place, Error> {
         let Place { bucket, prefix } = &self.0.results;
-        Place { bucket: bucket.clone(), prefix: format!("{prefix}{name}.jsonl") }
+        let key = format!("{prefix}{name}.jsonl");
+        if key.len() > KEY_LIMIT_BYTES {
+            let object = name.chars().take(SHOWN_CHARACTERS).chain(['…']).collect();
+            let bytes = key.len();
+            let reason =
+                format!("its result would have a key of {bytes} bytes, S3 takes {KEY_LIMIT_BYTES}");
+            return Err(Error::Content { object, reason });
+        }
+        Ok(Place { bucket: bucket.clone(), prefix: key })
     }
 
     async fn is_there(&self, result: &Place) -> Result<bool, Error> {
@@ -305,3 +314,9 @@ fn told(name: &str, outcome: Outcome) -> Value {
         Outcome::IsFolder => json!({"source": name, "outcome": "is_folder"}),
     }
 }
+
+/// Of S3 (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html>).
+const KEY_LIMIT_BYTES: usize = 1024;
+
+/// Enough to recognise a name by.
+const SHOWN_CHARACTERS: usize = 100;
