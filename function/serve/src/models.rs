@@ -22,8 +22,9 @@ pub(crate) async fn one(
     name: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Result<Response, Refusal> {
-    // It is not UTF-8.
-    let Ok(Path(name)) = name else { return Err(Refusal::no_route(&request)) };
+    // What is not UTF-8 is the name of no model, and told as it was written.
+    let written = || request.uri().path().trim_start_matches("/models/").to_owned();
+    let name = name.map_or_else(|_| written(), |Path(name)| name);
     let model = server.model();
     model.check_name(&name)?;
     Ok(json::response(StatusCode::OK, &object(model, &name)))

@@ -75,7 +75,7 @@ async fn wrong_method(request: Request) -> Refusal {
 
 impl Refusal {
     /// Clients are often told a base address without `/v1`, with two of them, or with a slash.
-    pub(crate) fn no_route(request: &Request) -> Self {
+    fn no_route(request: &Request) -> Self {
         let (method, path) = place(request);
         let names = path.split('/').filter(|name| !name.is_empty());
         let plain = names.fold(String::new(), |plain, name| plain + "/" + name);
