@@ -287,7 +287,7 @@ impl Opening {
             Err(error) if wanted == Wanted::Auto && leaves_the_cpu(&error) => {
                 let why = reason(&error);
                 if !matches!(error, DeviceError::NoDriver | DeviceError::NoDevice) {
-                    tracing::warn!("the GPU cannot be used");
+                    tracing::warn!("the GPU cannot be used: {why}");
                 }
                 describe("cpu", &why);
                 Ok(Chosen::Cpu(cpu))
