@@ -64,6 +64,7 @@ default_of() {
 
 have_tools() {
     local tool missing=()
+    ((EUID == 0)) || { echo "error: containers are built and run as root here" >&2; exit 1; }
     for tool in podman buildah runc debootstrap; do
         command -v "$tool" >/dev/null || missing+=("$tool")
     done
@@ -90,20 +91,26 @@ stand_in() {
     podman image exists "$name" || tar -C "$folder" --one-file-system -c . | podman import --quiet "$@" - "$name"
 }
 
-# For the image of the compiler: Debian, and the Rust of this machine where rustup's images have theirs.
+# For the image of the compiler: Debian, and rustup with the Rust of this machine where its images have them.
 compiler() {
-    local root=$home/compiler sysroot
-    sysroot=$(rustc "+$(default_of RUST_VERSION)" --print sysroot)
-    if ! podman image exists "$(default_of BUILD_IMAGE)"; then
-        rm -rf "$root"
-        cp -a "$home/debian" "$root"
-        mkdir -p "$root/usr/local/rustup" "$root/usr/local/cargo/bin"
-        cp -a "$sysroot"/{bin,lib,libexec} "$root/usr/local/rustup/"
-        ln -s /usr/local/rustup/bin/{cargo,rustc} "$root/usr/local/cargo/bin/"
-        stand_in "$(default_of BUILD_IMAGE)" "$root" --change 'ENV CARGO_HOME=/usr/local/cargo' \
-            --change 'ENV PATH=/usr/local/cargo/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
-        rm -rf "$root"
-    fi
+    local root=$home/compiler version sysroot
+    podman image exists "$(default_of BUILD_IMAGE)" && return
+    version=$(default_of RUST_VERSION)
+    sysroot=$(rustc "+$version" --print sysroot)
+    rm -rf "$root"
+    cp -a "$home/debian" "$root"
+    mkdir -p "$root"/usr/local/{cargo/bin,rustup/toolchains}
+    cp -a "$sysroot" "$root/usr/local/rustup/toolchains/$version-x86_64-unknown-linux-gnu"
+    rm -rf "$root"/usr/local/rustup/toolchains/*/share
+    cp -L "$(command -v rustup)" "$root/usr/local/cargo/bin/"
+    ln -s rustup "$root/usr/local/cargo/bin/cargo"
+    ln -s rustup "$root/usr/local/cargo/bin/rustc"
+    printf 'version = "12"\ndefault_toolchain = "%s-x86_64-unknown-linux-gnu"\n' "$version" \
+        >"$root/usr/local/rustup/settings.toml"
+    stand_in "$(default_of BUILD_IMAGE)" "$root" --change 'ENV CARGO_HOME=/usr/local/cargo' \
+        --change 'ENV RUSTUP_HOME=/usr/local/rustup' \
+        --change 'ENV PATH=/usr/local/cargo/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
+    rm -rf "$root"
 }
 
 # For the bases: the libraries of C that distroless/cc has, certificates, and a user. There is nothing to run.
@@ -160,6 +167,7 @@ run() {
 # Stops what was begun; the stand-ins and the caches stay.
 clean() {
     podman rm --all --force --time 0 >/dev/null 2>&1 || true
+    buildah rm --all >/dev/null 2>&1 || true
     podman images --format '{{.Repository}}:{{.Tag}}' | grep '^localhost/firstlight:' |
         xargs --no-run-if-empty podman "${storage[@]}" rmi --force >/dev/null 2>&1 || true
     podman image prune --force >/dev/null 2>&1 || true
