@@ -1,8 +1,8 @@
 //! A page in a browser, used as people use it: by a mouse, a keyboard and what can be read.
 //!
-//! The browser is told what to do by Chrome's DevTools protocol over two pipes. Clicks and keys are real ones: they go to
-//! whatever lies at that point and has the focus. What nobody would see is witnessed too: requests, what is written to
-//! the console, violations of the page's policy, and content that jumped.
+//! The browser is told what to do over two pipes, in the protocol of its developer tools. Clicks and keys are real ones:
+//! they go to whatever lies at that point and has the focus. What nobody would see is witnessed too: requests, what is
+//! written to the console, violations of the page's policy, and content that jumped.
 
 use std::cell::{Cell, RefCell};
 use std::fs;
@@ -233,7 +233,8 @@ impl Page {
     fn call(&self, method: &str, params: Value) -> Value {
         let id = self.last_id.get() + 1;
         self.last_id.set(id);
-        let mut message = json!({"id": id, "method": method, "params": params});
+        let mut message = json!({"id": id, "method": method});
+        message["params"] = params;
         if !self.session.is_empty() {
             message["sessionId"] = json!(self.session);
         }
