@@ -10,6 +10,10 @@ use firstlight_timeline::Timeline;
 use crate::failure::Failure;
 use crate::start::{self, Known};
 
+/// No more reads than that for the rows of a pass: two seconds of sixteen connections with 30 ms to a first byte. Rows
+/// that lie closer are fetched together.
+const READS: u64 = 1024;
+
 /// The rows of these tokens, which ascend, by tasks of the current runtime. Waits for them.
 pub(crate) fn rows(
     known: &Known,
@@ -20,7 +24,9 @@ pub(crate) fn rows(
     let Known { reader, spec, checkpoint, .. } = known;
     let name = spec.embedding_name();
     let shape = start::shape(&spec.embedding_shape());
-    let plan = Plan::rows(&checkpoint.manifest, name, &shape, &ids, limits)?;
+    let table_bytes = checkpoint.manifest.get(name).map_or(0, |(_, entry)| entry.bytes());
+    let limits = Limits { gap_bytes: limits.gap_bytes.max(table_bytes / READS), ..*limits };
+    let plan = Plan::rows(&checkpoint.manifest, name, &shape, &ids, &limits)?;
     let mut layers = Layers::start(reader, checkpoint, plan, Priority::Urgent, timeline)?;
     let mut layer = layers.next().expect("a plan of rows has one stage")?;
     let table = layer.tensors.remove(name).expect("the stage's only tensor");

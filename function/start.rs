@@ -150,12 +150,12 @@ impl Foreseen {
         Footprint::new(spec, Extent { positions, rows, chunk_rows, logits_rows })
     }
 
-    /// Whether the first token may come before the table: the rows of a short prompt can be fetched singly. So can those
-    /// of requests, but whether they are short is not known: it is done where the table is of no other use to them.
-    fn leaves_the_table(self, spec: &Spec) -> bool {
+    /// Whether the table may come last: the rows of a short prompt can be fetched singly. Requests that wake a server are
+    /// mostly short; of long ones, rows are fetched with what lies between them.
+    fn leaves_the_table(self) -> bool {
         match self {
             Self::Answer { prompt_bytes, .. } => prompt_bytes <= ROWS_PROMPT_BYTES,
-            Self::Requests { .. } => !spec.tie_word_embeddings,
+            Self::Requests { .. } => true,
         }
     }
 }
@@ -241,7 +241,7 @@ pub(crate) fn order(
     let table = checkpoint.manifest.get(spec.embedding_name());
     let table_bytes = table.map_or(0, |(_, entry)| entry.bytes());
     let remote = !matches!(location, Location::Folder { .. });
-    if remote && table_bytes >= TABLE_WORTH_BYTES && foreseen.leaves_the_table(spec) {
+    if remote && table_bytes >= TABLE_WORTH_BYTES && foreseen.leaves_the_table() {
         StageOrder::LayersFirst
     } else {
         StageOrder::EmbeddingFirst
