@@ -72,7 +72,7 @@ check_provider() {
 # Kubernetes' own kinds, with no field that they do not know.
 check_kubernetes() {
     environment tools || return
-    "$home/tools/bin/kubernetes-validate" --strict --quiet --kubernetes-version 1.37 "$1/kubernetes/deployment.yaml"
+    "$home/tools/bin/kubernetes-validate" --strict --quiet --kubernetes-version 1.37 "$1"/kubernetes/{namespace,deployment}.yaml
 }
 
 # Knative's and KEDA's kinds, and what Cloud Run has of the former, by their types.
@@ -106,7 +106,7 @@ check_compose() {
 # Names of variables, paths, ports and metrics, by the program itself. $FIRSTLIGHT names another than the debug build.
 check_names() {
     environment tools || return
-    [[ -n ${FIRSTLIGHT:-} ]] || cargo build --locked --quiet
+    [[ -n ${FIRSTLIGHT:-} ]] || cargo build --locked --quiet || return
     "$python" "$tests/names.py" "${FIRSTLIGHT:-target/debug/firstlight}" "$1"
 }
 

@@ -45,7 +45,7 @@ variable "model_prefix" {
   description = "Where the model is in that bucket, without a slash at its ends."
 
   validation {
-    condition     = can(regex("^[^/*?](.*[^/*?])?$", var.model_prefix))
+    condition     = can(regex("^[^/*?$]([^*?$]*[^/*?$])?$", var.model_prefix))
     error_message = "A prefix without a slash at its ends, and without wildcards: it becomes a part of a policy."
   }
 }
