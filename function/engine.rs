@@ -34,8 +34,9 @@ pub(crate) fn foreseen<P: Processor>(
         Some(size) => places.blocks(Some(size.bytes))? * KV_BLOCK,
         None => places.context_length.min(step_rows),
     };
-    let (rows, logits_rows) = (LOAD_ROWS.max(step_rows), places.max_running);
-    Ok(Foreseen::Requests { rows, logits_rows, positions })
+    // Who joins the pass that loads has rows beside those that it began with.
+    let rows = LOAD_ROWS.saturating_add(step_rows);
+    Ok(Foreseen::Requests { rows, logits_rows: places.max_running, positions })
 }
 
 /// What an engine may use of `processor`, on which the load of the weights has begun, and what that comes to beside all

@@ -5,8 +5,9 @@
 //! compute        └─ read ─ plan ─ stream ─ engine ─ layers as they arrive, pass by pass …
 //! ```
 //!
-//! The socket is bound before anything is asked of the store. A thread of its own loads and computes; what it learns goes
-//! into the [`Model`] that the handlers see. A load that failed leaves the server up, to say why to everybody who asks.
+//! The socket is bound before anything is asked of the store. A thread of its own loads and computes; what it learns
+//! goes into the [`Model`] that the handlers see. A load that failed leaves the server up, to say why to everybody who
+//! asks.
 
 use std::fs;
 use std::net::Ipv6Addr;
@@ -21,6 +22,7 @@ use firstlight_model::{Draw, Embeds, Error as ModelError, Kind, Passes, Rows};
 use firstlight_serve::{
     Keys, Limits, Listener, Memory, Model, Ready, Server, Settings, Speech, State,
 };
+use firstlight_store::Location;
 use firstlight_timeline::Timeline;
 use tokio::runtime::{Handle, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -69,7 +71,7 @@ impl Begun {
     ) -> Result<Self, Failure> {
         let threads = args.machine.threads();
         let opening = Opening::begin(&args.machine, threads, &args.store, timeline);
-        let model = Model::new(names(&args.http, &place), timeline.clone());
+        let model = Model::new(names(&args.http.served_model_name, &place), timeline.clone());
         let server = Server::new(model.clone(), settings(&args.http)?);
         let runtime = start::runtime(threads)?;
         let load = Load {
@@ -110,11 +112,11 @@ fn listen(args: &HttpArgs) -> Result<Listener, Failure> {
 }
 
 /// What requests may call the model: the hub's name for it or the last part of its address, or as it was called here.
-fn names(args: &HttpArgs, place: &str) -> Vec<String> {
-    let given = &args.served_model_name;
+fn names(given: &[String], place: &str) -> Vec<String> {
     if !given.is_empty() {
-        return given.clone();
+        return given.to_vec();
     }
+    let place = &shown(place);
     let whole = place.trim_end_matches('/');
     let short = match whole.strip_prefix("hf://") {
         Some(name) => name.split('@').next(),
@@ -124,6 +126,14 @@ fn names(args: &HttpArgs, place: &str) -> Vec<String> {
     let mut names = vec![short.to_owned(), whole.to_owned(), place.to_owned()];
     names.dedup();
     names
+}
+
+/// Names are told to everybody: what a URL has before `@` or behind `?` is often a secret.
+fn shown(place: &str) -> String {
+    match place.parse() {
+        Ok(location @ Location::Http { .. }) => location.to_string(),
+        _ => place.to_owned(),
+    }
 }
 
 fn settings(args: &HttpArgs) -> Result<Settings, Failure> {
@@ -309,8 +319,7 @@ impl Load {
     /// What the process will need, but for what requests and answers bring along.
     fn announce(&self, needs: &Needs) {
         tracing::info!("needs {} bytes of memory: {needs}", needs.bytes());
-        let &Needs { weight_bytes, cache_bytes, positions, result_bytes } = needs;
-        self.timeline.describe("kv_cache_tokens", positions.to_string());
+        let &Needs { weight_bytes, cache_bytes, result_bytes, .. } = needs;
         self.model.needs(Memory { weight_bytes, cache_bytes, result_bytes });
     }
 
@@ -321,6 +330,7 @@ impl Load {
         let begun = start::stream(&processor, &known, &args.store, foreseen, timeline)?;
         let (limits, needs) = engine::limits(&processor, &args.engine, &known.spec, begun.needs)?;
         self.announce(&needs);
+        timeline.describe("kv_cache_tokens", needs.positions.to_string());
         let tokenizer = io.block_on(tokenizer)??;
         let texts = io.block_on(texts)??;
         let template =
@@ -413,5 +423,25 @@ impl<P: Passes> Passes for Announced<P> {
 
     fn forward_all(&mut self, rows: Rows<'_>) -> Result<Vec<f32>, ModelError> {
         self.passes.forward_all(rows)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_a_model_have_no_secret() {
+        for (place, expected) in [
+            ("s3://models/llama-3.2-1b/", ["llama-3.2-1b", "s3://models/llama-3.2-1b"]),
+            ("hf://owner/name@main", ["owner/name", "hf://owner/name@main"]),
+            ("https://me:secret@host/m?signature=secret", ["m", "https://host/m"]),
+        ] {
+            let names = names(&[], place);
+            for name in expected {
+                assert!(names.iter().any(|known| known == name), "{names:?}");
+            }
+            assert!(!names.iter().any(|name| name.contains("secret")), "{names:?}");
+        }
     }
 }

@@ -45,6 +45,7 @@ impl<M: Passes> Running<'_, M> {
     /// next one.
     fn newcomers(&mut self, room: &mut usize) -> Vec<Part> {
         let first = self.schedule.len();
+        self.let_go_waiting();
         *room -= self.let_in(*room);
         let parts = (first..self.schedule.len()).map(|sequence| self.schedule.whole(sequence));
         parts.filter(|part| !self.is_scored(part)).collect()

@@ -136,6 +136,11 @@ impl<M: Passes> Running<'_, M> {
     fn let_go(&mut self) {
         let running = self.schedule.remove(Answer::is_cancelled);
         self.done.cancelled += running.len() as u64;
+        self.let_go_waiting();
+    }
+
+    /// Those who wait and are not wanted any more leave.
+    pub(super) fn let_go_waiting(&self) {
         // Nothing is dropped with the lock held: what that does is up to the client.
         let waiting = self.shared.state().cancelled();
         drop(waiting);
@@ -244,6 +249,10 @@ impl<M: Passes> Running<'_, M> {
             let piece = Part { positions: first..end, is_last, ..*part };
             let logits = self.model.forward_all(rows(&self.schedule, &piece));
             let mut logits = logits.map_err(failed)?;
+            if self.is_loading {
+                // The other pieces need all of a table that comes last sooner than row by row.
+                self.is_loading = self.model.pull().map_err(failed)?;
+            }
             self.schedule.computed(&piece);
             self.schedule.get_mut(piece.sequence).score(first, &logits, vocabulary);
             if is_last {
@@ -300,7 +309,8 @@ pub(super) fn rows<'a>(schedule: &'a Schedule<Answer>, part: &Part) -> Rows<'a> 
 }
 
 /// Rows of prompts in a pass that waits for weights. What it keeps of a row is one vector of the
-/// residual stream: at a width of 4096 this is 64 MiB.
+/// residual stream: at a width of 4096 this is 64 MiB,
+/// and the rows of those who join come on top.
 pub const LOAD_ROWS: usize = 4096;
 
 /// Rows whose logits are there at once: 16 MB of them, where a vocabulary has 256,000 tokens.
