@@ -4,7 +4,6 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::thread;
 use std::time::Duration;
 
 use firstlight_bucket::{Bucket, Link, Objects, Turnstile};
@@ -189,10 +188,10 @@ fn ride(chromium: &Chromium) {
     page.until_text(".wait", "LOADING");
     page.until("document.querySelector('.plot .range, .plot .span')");
     page.picture("page-loading.png");
-    while server.status()["state"] != "READY" {
+    server.until(|status| {
         turnstile.release();
-        thread::sleep(Duration::from_millis(5));
-    }
+        status["state"] == "READY"
+    });
     page.until_text("#state", "READY");
     page.until_text(".cost", "to the first token, with the load");
     page.until("document.querySelector('#stop').hidden");

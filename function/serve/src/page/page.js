@@ -30,17 +30,24 @@ const until = (isSo, signal) => new Promise((resolve, reject) => {
   look();
 });
 
+/** What is there now. A balancer's page in place of an answer is none. */
+const get = async (path) => {
+  const response = await fetch(path, { cache: "no-store" });
+  if (!response.ok) throw new Error(response.statusText);
+  return response;
+};
+
 const watch = async () => {
   const began = performance.now();
   try {
-    instance = await (await fetch("status", { cache: "no-store" })).json();
+    instance = await (await get("status")).json();
     show();
     await draw();
+    if (isOver()) return;
   } catch {
     at("state").textContent = "UNREACHABLE";
     at("progress").textContent = "";
   }
-  if (isOver()) return;
   // What a large start takes to draw should not keep the server from it.
   const pause = Math.max(POLL_MS, 4 * (performance.now() - began));
   setTimeout(() => {
@@ -105,7 +112,7 @@ const fail = () => {
 
 let drawn = "";
 const draw = async () => {
-  const part = await (await fetch("page/timeline", { cache: "no-store" })).text();
+  const part = await (await get("page/timeline")).text();
   if (part === drawn) return;
   drawn = part;
   const place = at("timeline");
@@ -280,7 +287,7 @@ const run = async (turn, work) => {
     turn.wait.remove();
     busy(null);
     // The first token is a part of the start.
-    if (turn.rode) draw();
+    if (turn.rode) draw().catch(() => {});
   }
 };
 
