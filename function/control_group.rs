@@ -1,8 +1,8 @@
 //! What the control groups leave of their memory that this process is in.
 //!
 //! /proc/self/cgroup names the group; what bounds it may be the group itself or any that it is in, of which a container
-//! may see all, or its own alone, as the root of what is mounted. Pages of files are counted as used, but are given back
-//! when memory is asked for.
+//! may see all, or its own alone, as the root of what is mounted. Pages of files are counted as used, but are given
+//! back when memory is asked for.
 
 use std::fs;
 use std::path::Path;

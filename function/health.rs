@@ -1,8 +1,8 @@
 //! The command that asks a running server whether it is well: a container's health check, in images that hold no other
 //! program.
 //!
-//! One GET over a connection of its own, as bytes: whatever else this binary has for HTTP would have to be started first.
-//! All of it has one deadline, since platforms count a check that hangs as none.
+//! One GET over a connection of its own, as bytes: whatever else this binary has for HTTP would have to be started
+//! first. All of it but the look-up of a name has one deadline, since platforms count a check that hangs as none.
 
 use std::io::{self, Read, Write, stdout};
 use std::net::{IpAddr, TcpStream, ToSocketAddrs};

@@ -1,11 +1,12 @@
-//! firstlight: from nothing running to the first token, in about the time that the model's bytes need to cross the wire.
+//! firstlight: from nothing running to the first token, in about the time that the model's bytes need to cross
+//! the wire.
 //!
 //! # Layout, in the order of the data
 //!
 //! - [`args`]: the command line and the environment, typed; [`size`]: how much memory, as people write it
 //! - [`processor`]: what computes, chosen once
-//! - [`start`]: everything that a cold start does at once: store, heads, small files, tokenizer, plan, load; [`embedding`]:
-//!   what a pass reads of the table before it is there
+//! - [`start`]: everything that a cold start does at once: store, heads, small files, tokenizer, plan, load;
+//!   [`embedding`]: what a pass reads of the table before it is there
 //! - [`run`], [`serve`], [`embed`], [`inspect`], [`health`], [`demo`]: the commands; [`lambda`]: `serve` as a function
 //! - [`prompt`], [`progress`], [`report`], [`log`]: what comes in from and goes out to whoever called
 //! - [`engine`]: what answers many at once may use of this machine, and the model that it drives

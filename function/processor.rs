@@ -3,8 +3,8 @@
 //! `auto` is a GPU where there is a driver and a device that can be used, and the CPU everywhere else. The driver needs
 //! a tenth of a second and more to initialise a device: it begins on a thread of its own when the process does, while
 //! other threads touch the memory of the pinned ring. Where the CPU was asked for, nothing of CUDA is even looked for;
-//! and for `auto` neither where the kernel shows no device of its makers: looking for the library in all its places takes
-//! a hundred system calls, that for the devices three.
+//! and for `auto` neither where the kernel shows no device of its makers: looking for the library in all its places
+//! takes a hundred system calls, that for the devices three.
 
 use std::num::NonZero;
 use std::sync::Arc;
@@ -34,8 +34,8 @@ pub(crate) trait Processor {
     /// `limits` as this processor needs them.
     fn plan_limits(&self, limits: PlanLimits) -> PlanLimits;
 
-    /// What the weights of `plan` need, and what a model keeps besides; refuses them where there is no memory for all of
-    /// it.
+    /// What the weights of `plan` need, and what a model keeps besides; refuses them where there is no memory for all
+    /// of it.
     fn check_memory(
         &self,
         location: &Location,
@@ -122,8 +122,8 @@ impl Processor for Cpu {
         Ok(tensor)
     }
 
-    /// Half of what is left. It is taken page by page as the cache fills; the rest is for what requests and answers need,
-    /// and for the pages of a model that is mapped.
+    /// Half of what is left. It is taken page by page as the cache fills; the rest is for what requests and answers
+    /// need, and for the pages of a model that is mapped.
     fn kv_memory(&self, needs: &Needs) -> Result<Option<u64>, Failure> {
         let taken = needs.weight_bytes.saturating_add(needs.result_bytes);
         let available = memory::available_bytes();
@@ -376,8 +376,8 @@ fn open(ordinal: usize, limits: RingLimits, timeline: &Timeline) -> Result<Gpu, 
     Ok(Gpu { device, ring: Arc::new(ring) })
 }
 
-/// Of the free memory of a GPU, for keys and values: of 6 GB 0.9 are left, and a pass takes 0.3 where 512 rows are 30,000
-/// floats wide in all, and the logits of 64 rows 150,000.
+/// Of the free memory of a GPU, for keys and values: of 6 GB 0.9 are left, and a pass takes 0.3 where 512 rows are
+/// 30,000 floats wide in all, and the logits of 64 rows 150,000.
 const KV_PERCENT: u64 = 85;
 
 /// One is filled while another is copied, and as many again so that neither waits for the other.
@@ -389,8 +389,8 @@ const F32_BYTES: u64 = 4;
 /// On a GPU each intermediate result has room in f32 and, beside it, in 16 bits.
 const RESULT_BYTES: u64 = F32_BYTES + 2;
 
-/// Rows of a pass on a CPU: enough for the products to be limited by arithmetic, few enough for what lies between two of
-/// them to stay in its caches.
+/// Rows of a pass on a CPU: enough for the products to be limited by arithmetic, few enough for what lies between two
+/// of them to stay in its caches.
 const CPU_ENCODER_ROWS: usize = 512;
 
 /// On a GPU, whose tiles of 128 rows and outputs shall fill all processors at a width of 384.

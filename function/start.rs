@@ -1,9 +1,9 @@
 //! Everything that a cold start does at once.
 //!
 //! config.json is asked for before anything else is begun, then the heads of the shards and the other small files; the
-//! connections that the ranges will use are opened behind those requests, and the tokenizer is parsed on a thread of its
-//! own while they are answered. As soon as config.json and the heads are there, and it is known what computes, the plan is
-//! made, and the weights begin to stream: they do not wait for the tokenizer.
+//! connections that the ranges will use are opened behind those requests, and the tokenizer is parsed on a thread of
+//! its own while they are answered. As soon as config.json and the heads are there, and it is known what computes, the
+//! plan is made, and the weights begin to stream: they do not wait for the tokenizer.
 
 use std::num::NonZero;
 use std::time::Duration;
@@ -37,8 +37,9 @@ const TABLE_WORTH_BYTES: u64 = 16 << 20;
 const ROWS_PROMPT_BYTES: usize = 1024;
 /// The requests that a start begins with, which open connections of their own.
 const FIRST_REQUESTS: usize = 7;
-/// How long those have the processors to themselves. Opened at once, nine more connections kept the first request from a
-/// near server for 1.2 of its 5.5 ms; a far server's first answer, and with it the plan, takes ten times as long as this.
+/// How long those have the processors to themselves. Opened at once, nine more connections kept the first request from
+/// a near server for 1.2 of its 5.5 ms; a far server's first answer, and with it the plan, takes ten times as long as
+/// this.
 const WARM_AFTER: Duration = Duration::from_millis(2);
 
 /// A model that can be planned.
@@ -129,14 +130,15 @@ pub(crate) async fn read_and_choose(
 pub(crate) enum Foreseen {
     /// One, to a prompt of so many bytes.
     Answer { prompt_bytes: usize, tokens: usize },
-    /// Any number, `logits_rows` of them at once, in passes of so many rows at most. At least so many positions are kept
-    /// for them.
+    /// Any number, `logits_rows` of them at once, in passes of so many rows at most. At least so many positions are
+    /// kept for them.
     Requests { rows: usize, logits_rows: usize, positions: usize },
 }
 
 impl Foreseen {
-    /// What a decoder of `spec` keeps for it: at most for an answer, at least for requests. A token of a prompt is a byte
-    /// of it at least; what a chat template adds is not known yet, and is less than a prompt has more bytes than tokens.
+    /// What a decoder of `spec` keeps for it: at most for an answer, at least for requests. A token of a prompt is a
+    /// byte of it at least; what a chat template adds is not known yet, and is less than a prompt has more bytes than
+    /// tokens.
     fn footprint(self, spec: &Spec) -> Footprint {
         let (positions, rows, logits_rows) = match self {
             Self::Answer { prompt_bytes, tokens } => {
@@ -150,8 +152,8 @@ impl Foreseen {
         Footprint::new(spec, Extent { positions, rows, chunk_rows, logits_rows })
     }
 
-    /// Whether the table may come last: the rows of a short prompt can be fetched singly. Requests that wake a server are
-    /// mostly short; of long ones, rows are fetched with what lies between them.
+    /// Whether the table may come last: the rows of a short prompt can be fetched singly. Requests that wake a server
+    /// are mostly short; of long ones, rows are fetched with what lies between them.
     fn leaves_the_table(self) -> bool {
         match self {
             Self::Answer { prompt_bytes, .. } => prompt_bytes <= ROWS_PROMPT_BYTES,
@@ -160,7 +162,8 @@ impl Foreseen {
     }
 }
 
-/// Begins to load the weights for what is `foreseen`, by tasks of the current runtime, if there is memory for all of it.
+/// Begins to load the weights for what is `foreseen`, by tasks of the current runtime, if there is memory for all of
+/// it.
 pub(crate) fn stream<P: Processor>(
     processor: &P,
     known: &Known,
@@ -230,8 +233,8 @@ pub(crate) fn plan_limits(args: &StoreArgs) -> PlanLimits {
     }
 }
 
-/// Where the first layer's input comes from: the table is left for last where it is large and remote, and the first token
-/// may come before.
+/// Where the first layer's input comes from: the table is left for last where it is large and remote, and the first
+/// token may come before.
 pub(crate) fn order(
     location: &Location,
     spec: &Spec,

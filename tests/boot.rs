@@ -17,8 +17,8 @@ use firstlight_bucket::{Bucket, Builder, Objects};
 use support::traced::Traced;
 
 /// What is allowed before the first request. Which requests of a start have begun by then depends on the order in which
-/// threads run, so that a count is one of a few; each limit of calls is a tenth above the highest seen, on an idle machine
-/// and on one with five times more to do than it has processors. [`WAITS`] are not counted.
+/// threads run, so that a count is one of a few; each limit of calls is a tenth above the highest seen, on an idle
+/// machine and on one with five times more to do than it has processors. [`WAITS`] are not counted.
 ///
 /// How many pages one fault maps depends on what the page cache holds of the binary and in what pieces: one that was
 /// just written takes up to a quarter more than one that was read from the disk. Limits of faults leave room for that.
@@ -33,8 +33,8 @@ const WAITS: [&str; 2] = ["epoll_wait", "futex"];
 
 /// Over HTTP. Seen: 140 to 190 calls; 578 to 796 faults, optimised 307 to 400.
 const HTTP: Budget = Budget { calls: 210, faults: if cfg!(debug_assertions) { 1200 } else { 600 } };
-/// Over TLS, up to the first bytes of a handshake, with one certificate to trust and a name to look up. Seen: 210 to 378
-/// calls; 836 to 1190 faults, optimised 428 to 511.
+/// Over TLS, up to the first bytes of a handshake, with one certificate to trust and a name to look up. Seen: 210 to
+/// 378 calls; 836 to 1190 faults, optimised 428 to 511.
 const TLS: Budget = Budget { calls: 420, faults: if cfg!(debug_assertions) { 1600 } else { 800 } };
 
 #[test]

@@ -73,6 +73,6 @@ fn demo_model() -> PathBuf {
 /// What the server takes at once if nothing else is said.
 const SEQUENCES: u64 = 64;
 
-/// What is no part of the announcement: the program itself, its threads' stacks, the tokenizer, and what 64 requests and
-/// their answers with probabilities keep.
+/// What is no part of the announcement: the program itself, its threads' stacks, the tokenizer, and what 64 requests
+/// and their answers with probabilities keep.
 const PROGRAM_BYTES: u64 = 64 << 20;

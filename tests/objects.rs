@@ -128,7 +128,10 @@ fn what_is_gone_is_told_and_harms_nobody(server: &SeaweedFs) {
     assert_eq!(outcome(&function, &created("story.txt", &old)), "replaced");
 
     // By way of a queue the good message is worked with, and the other one comes again.
-    let message = |(n, event): (usize, &Value)| json!({"eventSource": "aws:sqs", "messageId": format!("m{n}"), "body": event.to_string()});
+    let message = |(n, event): (usize, &Value)| {
+        let (id, body) = (format!("m{n}"), event.to_string());
+        json!({"eventSource": "aws:sqs", "messageId": id, "body": body})
+    };
     let events = [created("gone.txt", &gone), created("story.txt", &new)];
     let records: Vec<_> = events.iter().enumerate().map(message).collect();
     let told = function.invoke(&json!({ "Records": records })).whole();

@@ -2,8 +2,8 @@
 //! server is answered. SmolLM2-135M's shape.
 //!
 //! A pass over 8 rows reads every weight once, as a pass over one row does, and multiplies 8 times as much:
-//! `tokens/s of n <= n / max(bytes / bandwidth, n * operations / peak)`. Serving adds to a pass what it takes to choose the
-//! tokens, to schedule them, and to write them to sockets; expected is 5 % of it at most.
+//! `tokens/s of n <= n / max(bytes / bandwidth, n * operations / peak)`. Serving adds to a pass what it takes to choose
+//! the tokens, to schedule them, and to write them to sockets; expected is 5 % of it at most.
 //!
 //! Each round measures every number of answers, by the decoder alone, by the engine, and by `firstlight serve` with a
 //! client for each, so that they saw the same machine; a ratio is the median of those of the rounds. Greedy answers.

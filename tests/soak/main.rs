@@ -2,9 +2,9 @@
 //! them is left: no answer that is computed or waits, no block of the cache, no thread, no open file, no memory that
 //! grows; and what is answered is what was answered before.
 //!
-//! The clients are there before the load: the store holds its answers back until they have asked. What each asks for, and
-//! when it goes away, is drawn from a seed of its own. A second server, a twin of the first, is asked once and then left
-//! alone: what it holds at the end is what the first may hold.
+//! The clients are there before the load: the store holds its answers back until there are as many requests. What each
+//! asks for, and when it goes away, is drawn from a seed of its own. A second server, a twin of the first, is asked
+//! once and then left alone: what it holds at the end is what the first may hold.
 //!
 //! `cargo test --test soak` takes twenty seconds, half of them for threads to end that were idle. The full length:
 //!
@@ -42,10 +42,12 @@ fn sixty_four_clients_that_come_and_go_leave_nothing_behind() {
             let client = Client::new(number, &soak);
             scope.spawn(move || client.comes_and_goes());
         }
-        soak.until_all_have_asked();
-        while [&server, &twin].iter().any(|it| it.status()["state"] != "READY") {
-            turnstile.release();
-            thread::sleep(POLL);
+        soak.until_as_many_have_asked();
+        for it in [&server, &twin] {
+            it.until(|status| {
+                turnstile.release();
+                status["state"] == "READY"
+            });
         }
     });
     soak.assert_saw_everything();
@@ -93,8 +95,10 @@ impl<'a> Soak<'a> {
         self.tally.lock().unwrap().get(what).copied().unwrap_or(0)
     }
 
-    fn until_all_have_asked(&self) {
+    fn until_as_many_have_asked(&self) {
+        let deadline = Instant::now() + LIMIT;
         while self.noted("asked") < CLIENTS {
+            assert!(Instant::now() < deadline, "{} have asked", self.noted("asked"));
             thread::sleep(POLL);
         }
         let status = self.server.status();

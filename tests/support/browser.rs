@@ -1,8 +1,8 @@
 //! A page in a browser, used as people use it: by a mouse, a keyboard and what can be read.
 //!
-//! The browser is told what to do over two pipes, in the protocol of its developer tools. Clicks and keys are real ones:
-//! they go to whatever lies at that point and has the focus. What nobody would see is witnessed too: requests, what is
-//! written to the console, violations of the page's policy, and content that jumped.
+//! The browser is told what to do over two pipes, in the protocol of its developer tools. Clicks and keys are real
+//! ones: they go to whatever lies at that point and has the focus. What nobody would see is witnessed too: requests,
+//! what is written to the console, violations of the page's policy, and content that jumped.
 
 use std::cell::{Cell, RefCell};
 use std::fs;
@@ -287,8 +287,8 @@ pub(crate) struct Look {
     pub(crate) is_dark: bool,
 }
 
-/// How much of the window may move, and how far, as Chromium's `layout-shift` measures it. A tenth is taken for good; an
-/// answer that grows by a line moves what stands below it by less than a hundredth.
+/// How much of the window may move, and how far, as Chromium's `layout-shift` measures it. A tenth is taken for good;
+/// an answer that grows by a line moves what stands below it by less than a hundredth.
 const SHIFT_MAX: f64 = 0.01;
 
 const FLAGS: [&str; 11] = [

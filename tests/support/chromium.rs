@@ -1,7 +1,8 @@
 //! Chromium without a window, from the registry of npm: one that was built for AWS Lambda, and that needs nothing of a
 //! machine but the C library.
 //!
-//! The package has it compressed, with the libraries and the fonts that a machine may lack; `node` and `tar` unpack them.
+//! The package has it compressed, with the libraries and the fonts that a machine may lack; `node` and `tar` unpack
+//! them.
 
 use std::fs;
 use std::io;

@@ -56,8 +56,8 @@ pub fn page(title: &str, style: &str, body: &str) -> String {
 
 /// How figures, charts and tables look, in light and in dark.
 pub const STYLE: &str = include_str!("html/page.css");
-/// What charts need to be pointed at: those of the page, and later ones by `enliven(chart)`. Below `<main>` it looks for
-/// an empty, hidden element `tip`.
+/// What charts need to be pointed at: those of the page, and later ones by `enliven(chart)`. Below `<main>` it looks
+/// for an empty, hidden element `tip`.
 pub const SCRIPT: &str = include_str!("html/page.js");
 const TIP: &str = "<div id='tip' hidden></div>";
 

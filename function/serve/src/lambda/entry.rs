@@ -163,8 +163,8 @@ impl Kind {
 
 const PLACE: &str = "{text}";
 
-/// As many as OpenAI's batches have. Of an object of two bytes a line the reasons why each of them is none would fill the
-/// memory.
+/// As many as OpenAI's batches have. Of an object of two bytes a line the reasons why each of them is none would fill
+/// the memory.
 const MAX_ENTRIES: usize = 50_000;
 
 const EXPECTED: &str = "expected is a text, an object with `text`, or the body of a request, with \
