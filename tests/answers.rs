@@ -4,7 +4,6 @@
 
 mod support;
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
@@ -16,6 +15,7 @@ use firstlight_generate::{Bias, Engine, Error, Sampling, SamplingOptions, StopRu
 use firstlight_load::{Error as LoadError, Layers};
 use firstlight_model::{Decoder, Group, Sequence, Settings, Spec, StageOrder};
 use firstlight_store::folder::Folder;
+use support::demo_model;
 use support::engine::{Load, folder, group, load, settings};
 use support::gated::Gated;
 use tokio::sync::Semaphore;
@@ -27,11 +27,11 @@ const TEXT: &str = "Once upon a time there was a fox who lived in a small house 
                     owl, and the owl said: come with me to the garden, there is a red ball under the old tree.";
 
 fn demo_model() -> Folder {
-    folder(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/demo-model"))
+    folder(&demo_model::demo_model())
 }
 
 fn tokenizer() -> Tokenizer {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/demo-model");
+    let folder = demo_model::demo_model();
     Tokenizer::parse(&std::fs::read(folder.join("tokenizer.json")).unwrap()).unwrap()
 }
 

@@ -8,12 +8,13 @@ use std::fs;
 use std::path::Path;
 
 use firstlight_bucket::{Action, Bucket, Faults, Objects, Requests, Running};
+use support::demo_model::demo_model;
 use support::process::{Finished, Firstlight};
 
 const MODEL: &str = "s3://models/demo";
 
 fn demo_file(name: &str) -> Vec<u8> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/demo-model");
+    let folder = demo_model();
     fs::read(folder.join(name)).unwrap()
 }
 

@@ -10,10 +10,10 @@ mod support;
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
-use std::path::Path;
 
 use firstlight_bucket::tls::{LOCALHOST_CERTIFICATE_PEM, LOCALHOST_KEY_PEM};
 use firstlight_bucket::{Bucket, Builder, Objects};
+use support::demo_model::demo_model;
 use support::traced::Traced;
 
 /// What is allowed before the first request. Which requests of a start have begun by then depends on the order in which
@@ -75,7 +75,7 @@ const EXPECTED: &[&str] = &[
 ];
 
 fn bucket() -> Builder {
-    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/demo-model");
+    let model = demo_model();
     let objects = Objects::new();
     objects.serve_folder("models", "demo/", &model).unwrap();
     Bucket::builder().objects(objects)

@@ -20,12 +20,13 @@ use std::time::Duration;
 use firstlight_bucket::{Bucket, Objects, RequestRecord, Running, Turnstile};
 use firstlight_timeline::{Counter, Report};
 use serde::Deserialize;
+use support::demo_model::demo_model;
 use support::process::Firstlight;
 use support::random_model::RandomModel;
 
 #[test]
 fn the_demo_model_starts_within_its_budget() {
-    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/demo-model");
+    let model = demo_model();
     budgets().demo.assert_holds_for(&model);
 }
 

@@ -4,16 +4,12 @@
 mod support;
 
 use std::fs;
-use std::path::{Path, PathBuf};
 
 use firstlight_bucket::tls::{LOCALHOST_CERTIFICATE_PEM, LOCALHOST_KEY_PEM};
 use firstlight_bucket::{Bucket, Builder, Objects, Running};
 use serde_json::Value;
+use support::demo_model::{demo_model, references};
 use support::process::Firstlight;
-
-fn demo_model() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/demo-model")
-}
 
 fn bucket() -> Builder {
     let objects = Objects::new();
@@ -23,15 +19,6 @@ fn bucket() -> Builder {
 
 fn signed(run: Firstlight, server: &Running) -> Firstlight {
     run.envs(server.environment())
-}
-
-/// Each prompt of the reference with its greedy continuation.
-fn references() -> Vec<(String, String)> {
-    let text = fs::read_to_string(demo_model().join("ref.json")).unwrap();
-    let json: Value = serde_json::from_str(&text).unwrap();
-    let text = |item: &Value, key: &str| item[key].as_str().unwrap().to_owned();
-    let items = json["references"].as_array().unwrap().iter();
-    items.map(|item| (text(item, "prompt"), text(item, "greedy_text"))).collect()
 }
 
 fn greedy(model: &str, prompt: &str) -> Firstlight {

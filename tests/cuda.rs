@@ -23,6 +23,7 @@ use firstlight_stand_in::{Checks, Schedule, StandIn};
 use firstlight_store::Store;
 use firstlight_store::folder::Folder;
 use firstlight_timeline::{Lane, Mark, SpanReport, Timeline};
+use support::demo_model;
 use support::engine::{Load, Planned, folder, group, load, planned, settings};
 use support::gated::Gated;
 use support::process::{Finished, Firstlight};
@@ -54,7 +55,7 @@ async fn stand_in(schedule: Schedule) -> (MutexGuard<'static, ()>, &'static Stan
 }
 
 fn demo_model() -> Folder {
-    folder(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/demo-model"))
+    folder(&demo_model::demo_model())
 }
 
 /// The real device's side, or what a mistake would make of it.
@@ -228,7 +229,7 @@ async fn a_file_that_the_page_cache_lacks_brings_the_same_weights() {
     let expected = expected().await;
     let (_one, stand_in) = stand_in(Schedule::Lazy).await;
     let copy = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/demo-model");
+    let model = demo_model::demo_model();
     for name in ["config.json", "model.safetensors"] {
         std::fs::copy(model.join(name), copy.path().join(name)).unwrap();
     }
@@ -395,7 +396,7 @@ fn the_command_line_chooses_what_computes() {
 
 /// A greedy answer of the real binary, which finds `library` where it looks for a driver.
 fn beside(library: &Path, settings: &str) -> Firstlight {
-    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/demo-model");
+    let model = demo_model::demo_model();
     let run = Firstlight::new(["run", model.to_str().unwrap(), "Once upon a time"]);
     run.env("LD_LIBRARY_PATH", library.parent().unwrap())
         .env("FIRSTLIGHT_STAND_IN", settings)
@@ -464,7 +465,7 @@ fn what_computes_is_found_out_where_nobody_says_it() {
 #[test]
 fn a_device_without_room_for_the_context_is_refused_before_weights_are_fetched() {
     let library = firstlight_stand_in::library(Checks::Off);
-    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/demo-model");
+    let model = demo_model::demo_model();
     let run = |memory: u64| {
         let objects = Objects::new();
         for name in ["config.json", "model.safetensors", "tokenizer.json"] {
@@ -510,7 +511,7 @@ fn refused(message: &str) -> [u64; 2] {
 #[cfg(target_env = "gnu")]
 fn a_process_on_the_cpu_opens_no_driver() {
     let library = firstlight_stand_in::library(Checks::Off);
-    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/demo-model");
+    let model = demo_model::demo_model();
     let opened = |device: &str| {
         let run = Firstlight::new(["run", model.to_str().unwrap(), "Once", "--max-tokens=2"]);
         let run = run.env("LD_LIBRARY_PATH", library.parent().unwrap());

@@ -3,7 +3,7 @@
 
 mod support;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -12,6 +12,7 @@ use firstlight_device::{Cuda, DType, Device, Error, Linear, Tensor};
 use firstlight_generate::{Sampler, Sampling, SamplingOptions};
 use firstlight_kernels::reference::check::numbers;
 use firstlight_stand_in::{Checks, Schedule, StandIn};
+use support::demo_model::demo_model;
 use support::process::{Finished, Firstlight};
 
 /// The stand-in, as at its start. One test at a time.
@@ -211,7 +212,7 @@ struct Run {
 
 impl Run {
     fn new() -> Self {
-        let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/demo-model");
+        let model = demo_model();
         Self { model, library: firstlight_stand_in::library(Checks::Off) }
     }
 

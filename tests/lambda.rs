@@ -3,27 +3,15 @@
 
 mod support;
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
 use firstlight_bucket::{Bucket, Objects, RequestRecord, Running, Turnstile};
 use serde_json::{Value, json};
+use support::demo_model::{demo_model, references};
 use support::function::Function;
 use support::process::Firstlight;
-
-fn demo_model() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/demo-model")
-}
-
-/// The first prompt of the reference with its greedy continuation.
-fn reference() -> (String, String) {
-    let text = fs::read_to_string(demo_model().join("ref.json")).unwrap();
-    let json: Value = serde_json::from_str(&text).unwrap();
-    let text = |key: &str| json["references"][0][key].as_str().unwrap().to_owned();
-    (text("prompt"), text("greedy_text"))
-}
 
 fn greedy(prompt: &str) -> Value {
     json!({"prompt": prompt, "temperature": 0, "max_tokens": 48})
@@ -45,7 +33,7 @@ fn text(answer: &Value) -> &str {
 #[test]
 fn bodies_alone_and_over_http_get_the_references_answer() {
     let function = Function::start(|command| command);
-    let (prompt, expected) = reference();
+    let (prompt, expected) = references().remove(0);
     assert_eq!(text(&function.invoke(&greedy(&prompt)).whole()), expected);
     let mut named = greedy(&prompt);
     named["model"] = json!("demo-model");
@@ -77,7 +65,7 @@ fn bodies_alone_and_over_http_get_the_references_answer() {
 fn answers_over_http_are_streamed_where_the_platform_takes_that() {
     let function =
         Function::start(|command| command.env("FIRSTLIGHT_INVOKE_MODE", "RESPONSE_STREAM"));
-    let (prompt, expected) = reference();
+    let (prompt, expected) = references().remove(0);
     let mut body = greedy(&prompt);
     (body["model"], body["stream"]) = (json!("demo-model"), json!(true));
     let (prelude, chunks) = function.invoke(&url_event("/v1/completions", &body)).streamed();
@@ -108,7 +96,7 @@ fn the_first_event_is_asked_for_at_once_and_rides_the_load() {
     });
     function.api.until_asked();
     assert_eq!(turnstile.answering(), 0, "nothing of the model is there");
-    let (prompt, expected) = reference();
+    let (prompt, expected) = references().remove(0);
     let invocation = function.api.invoke_within(&greedy(&prompt), Duration::from_mins(1));
     let answer = thread::scope(|scope| {
         let answer = scope.spawn(|| function.api.answer(&invocation));
@@ -141,7 +129,7 @@ fn a_load_that_fails_is_told_to_the_one_who_meets_it_and_ends_the_process() {
 #[test]
 fn what_is_late_is_given_up_and_the_next_is_answered() {
     let function = Function::start(|command| command);
-    let (prompt, expected) = reference();
+    let (prompt, expected) = references().remove(0);
     // Warm, so that what is late is the answer.
     assert_eq!(text(&function.invoke(&greedy(&prompt)).whole()), expected);
     let endless =
@@ -155,7 +143,7 @@ fn what_is_late_is_given_up_and_the_next_is_answered() {
 fn several_are_answered_at_once_where_the_platform_gives_several() {
     let function = Function::start(|command| command.env("AWS_LAMBDA_MAX_CONCURRENCY", "3"));
     function.api.allow_several();
-    let (prompt, expected) = reference();
+    let (prompt, expected) = references().remove(0);
     let within = Duration::from_mins(1);
     let long =
         json!({"prompt": "Once", "temperature": 0, "max_tokens": 500, "logit_bias": {"1": -100}});
@@ -185,7 +173,7 @@ fn queue(bodies: &[Value]) -> Value {
 fn buckets() -> Running {
     let objects = Objects::new();
     objects.insert("outbox", "unrelated", "");
-    let (prompt, _) = reference();
+    let (prompt, _) = references().remove(0);
     objects.insert("inbox", "a b/story.txt", prompt.clone());
     let lines = format!("{}\n{{\"custom_id\": \"x\", \"prompt\": 7}}\n", json!(prompt));
     objects.insert("inbox", "lines.jsonl", lines);
@@ -215,7 +203,7 @@ fn lines(buckets: &Running, key: &str) -> Vec<Value> {
 fn new_objects_are_worked_with_once() {
     let buckets = buckets();
     let function = at_work(&buckets);
-    let (_, expected) = reference();
+    let (_, expected) = references().remove(0);
     let etag = etag(&buckets, "a b/story.txt");
     let event = created("a+b/story.txt", &etag);
     let told = function.invoke(&event).whole();
@@ -235,7 +223,7 @@ fn new_objects_are_worked_with_once() {
 fn of_a_queue_only_what_failed_is_kept() {
     let buckets = buckets();
     let function = at_work(&buckets);
-    let (prompt, expected) = reference();
+    let (prompt, expected) = references().remove(0);
     let etag = etag(&buckets, "lines.jsonl");
     let messages =
         [json!("poison"), created("lines.jsonl", &etag), created("gone.txt", "v"), greedy(&prompt)];
@@ -256,7 +244,7 @@ fn of_a_queue_only_what_failed_is_kept() {
 fn poisoned_messages_fail_alone() {
     let buckets = buckets();
     let function = at_work(&buckets);
-    let (prompt, expected) = reference();
+    let (prompt, expected) = references().remove(0);
     let elsewhere = |bucket: Value| {
         let mut event = created("story.txt", "v");
         event["Records"][0]["s3"]["bucket"]["name"] = bucket;
@@ -329,7 +317,7 @@ fn a_snapshot_has_the_weights_and_answers_once_it_is_restored() {
         }
     });
     function.api.restore();
-    let (prompt, expected) = reference();
+    let (prompt, expected) = references().remove(0);
     assert_eq!(text(&function.invoke(&greedy(&prompt)).whole()), expected);
 }
 

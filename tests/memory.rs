@@ -4,12 +4,12 @@
 
 mod support;
 
-use std::path::{Path, PathBuf};
 use std::thread;
 
 use firstlight_bucket::{Bucket, Objects, Running};
 use serde_json::{Value, json};
 use support::census::peak_bytes;
+use support::demo_model::demo_model;
 use support::serving::Serving;
 
 /// As many answers at once as there may be, each of which fills its context; then prompts that are scored, row by row.
@@ -64,10 +64,6 @@ fn store() -> Running {
     let objects = Objects::new();
     objects.serve_folder("models", "demo-model/", &demo_model()).unwrap();
     Bucket::builder().objects(objects).start_on_own_thread("127.0.0.1:0").unwrap()
-}
-
-fn demo_model() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/demo-model")
 }
 
 /// What the server takes at once if nothing else is said.

@@ -1,11 +1,9 @@
 //! Events of S3, whose objects are on a server that others wrote: the real binary as a Lambda function, and SeaweedFS.
 
-use std::fs;
-use std::path::Path;
-
 use libtest_mimic::{Arguments, run};
 use serde_json::{Value, json};
 
+use support::demo_model::references;
 use support::function::Function;
 use support::needs::trial;
 use support::seaweedfs::{SeaweedFs, Written};
@@ -21,16 +19,6 @@ fn main() {
         each_version_is_answered(&server);
     })];
     run(&Arguments::from_args(), trials).exit();
-}
-
-/// Prompts with their greedy continuations.
-fn references() -> Vec<(String, String)> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/demo-model/ref.json");
-    let text = fs::read_to_string(path).expect("it is committed");
-    let json: Value = serde_json::from_str(&text).expect("JSON");
-    let text = |item: &Value, key: &str| item[key].as_str().expect("a text").to_owned();
-    let items = json["references"].as_array().expect("a list").iter();
-    items.map(|item| (text(item, "prompt"), text(item, "greedy_text"))).collect()
 }
 
 /// A function that completes what comes into `inbox`, into `outbox`.

@@ -6,7 +6,6 @@
 mod support;
 
 use std::ops::Range;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,12 +15,13 @@ use firstlight_model::{Decoder, Sequence, StageOrder};
 use firstlight_store::folder::Folder;
 use firstlight_store::{Body, Error, Object, Opened, Store};
 use firstlight_timeline::{Lane, Mark};
+use support::demo_model;
 use support::engine::{Load, folder, group, load, rows, settings};
 use support::gated::Gated;
 use tokio::sync::Semaphore;
 
 fn demo_model() -> Folder {
-    folder(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/demo-model"))
+    folder(&demo_model::demo_model())
 }
 
 const FIRST: StageOrder = StageOrder::EmbeddingFirst;

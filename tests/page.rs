@@ -2,7 +2,6 @@
 //!
 //! Pictures of it are left in `target/tmp`, to be looked at.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,6 +12,7 @@ use serde_json::{Value, json};
 use support::browser::{Look, Page};
 use support::checkpoint::StoredAs;
 use support::chromium::Chromium;
+use support::demo_model::{demo_model, references};
 use support::needs::{Missing, trial};
 use support::published::minilm;
 use support::serving::Serving;
@@ -43,10 +43,6 @@ fn chat() -> Result<(Chromium, PathBuf), Missing> {
 
 fn embeddings() -> Result<(Chromium, PathBuf), Missing> {
     Ok((Chromium::fetch()?, minilm()?))
-}
-
-fn demo_model() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/demo-model")
 }
 
 fn text_of(folder: &Path) -> &str {
@@ -151,15 +147,6 @@ fn looks(page: &Page, name: &str) {
     page.look(Look { width: 1280, height: 800, is_dark: false });
 }
 
-/// The prompt of a reference, and its greedy continuation.
-fn reference() -> (String, String) {
-    let file = fs::read(demo_model().join("ref.json")).expect("it is committed");
-    let json: Value = serde_json::from_slice(&file).expect("JSON");
-    let item = &json["references"][0];
-    let text = |key: &str| item[key].as_str().expect("text").to_owned();
-    (text("prompt"), text("greedy_text"))
-}
-
 /// A model behind a link on which nothing moves but what is let go.
 fn ride(chromium: &Chromium) {
     let objects = Objects::new();
@@ -173,7 +160,7 @@ fn ride(chromium: &Chromium) {
     });
     let origin = visit(&page, &server);
     page.until_text("#state", "STARTING");
-    let (prompt, expected) = reference();
+    let (prompt, expected) = references().remove(0);
     page.fill("#prompt", &prompt);
     page.fill("#max_tokens", "48");
     page.fill("#temperature", "0");

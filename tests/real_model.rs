@@ -13,6 +13,7 @@ use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 
 use support::checkpoint::StoredAs;
+use support::demo_model;
 use support::engine::{self, Load, group, load, settings};
 use support::needs::{Missing, trial};
 use support::process::Firstlight;
@@ -274,7 +275,7 @@ fn same_from_everywhere(one: &Path, shards: &Path, weed: &SeaweedFs) {
 }
 
 fn serves(server: &SeaweedFs) {
-    let demo_model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/demo-model");
+    let demo_model = demo_model::demo_model();
     server.upload(&demo_model, "models", "demo").expect("it takes files");
     for name in ["config.json", "model.safetensors"] {
         let bytes = server.get("models", &format!("demo/{name}")).expect("it gives them");

@@ -6,33 +6,21 @@ mod support;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
 use firstlight_bucket::{Bucket, Objects, Turnstile};
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use support::demo_model::{demo_model, references};
 use support::process::{Finished, Firstlight};
 use support::random_model::RandomModel;
 use support::serving::{Answer, Reply, Serving, request_head};
 
-fn demo_model() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/demo-model")
-}
-
 fn serving(extra: &[&str]) -> Serving {
     let model = demo_model();
     Serving::start(&[&[model.to_str().unwrap()], extra].concat())
-}
-
-/// Each prompt of the reference with its greedy continuation.
-fn references() -> Vec<(String, String)> {
-    let text = fs::read_to_string(demo_model().join("ref.json")).unwrap();
-    let json: Value = serde_json::from_str(&text).unwrap();
-    let text = |item: &Value, key: &str| item[key].as_str().unwrap().to_owned();
-    let items = json["references"].as_array().unwrap().iter();
-    items.map(|item| (text(item, "prompt"), text(item, "greedy_text"))).collect()
 }
 
 fn greedy(prompt: &str) -> Value {

@@ -19,16 +19,16 @@ mod client;
 mod support;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
-use std::{env, fs, thread};
+use std::{env, thread};
 
 use client::Client;
 use firstlight_bucket::{Bucket, Objects, Running, Turnstile};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use support::census::{Census, resident_bytes};
+use support::demo_model::{demo_model, references};
 use support::serving::Serving;
 
 #[test]
@@ -191,18 +191,6 @@ fn serving(store: &Running) -> Serving {
         &kv,
     ];
     Serving::start_with(&arguments, |command| command.envs(store.environment()))
-}
-
-fn demo_model() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/demo-model")
-}
-
-fn references() -> Vec<(String, String)> {
-    let text = fs::read_to_string(demo_model().join("ref.json")).unwrap();
-    let json: Value = serde_json::from_str(&text).unwrap();
-    let text = |item: &Value, key: &str| item[key].as_str().unwrap().to_owned();
-    let items = json["references"].as_array().unwrap().iter();
-    items.map(|item| (text(item, "prompt"), text(item, "greedy_text"))).collect()
 }
 
 fn greedy(prompt: &str) -> Value {

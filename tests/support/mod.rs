@@ -9,7 +9,7 @@
 //! - [`texts`]: texts that are hard on them; [`twins`]: ours and the library's, side by side
 //! - [`gguf`] -> [`stock_folder`]: a GGUF file to a folder as Hugging Face publishes them
 //! - [`smollm2`]: SmolLM2-135M-Instruct as such a folder
-//! - [`references`]: what its authors' code answers
+//! - [`references`]: what its authors' code answers; [`demo_model`]: our own small one, with the same
 //! - [`random_model`]: published shapes with random weights, for speed and memory (the benches use it too)
 //! - [`seaweedfs`]: an S3 server that others wrote
 //! - [`engine`]: the parts of a start, put together by hand
@@ -17,8 +17,8 @@
 //! - [`runtime_api`]: Lambda's, which gives events to a [`function`]: the real binary
 //! - [`process`]: the real binary, with a clean environment and a time limit
 //! - [`serving`]: the same as a server, and requests to it
-//! - [`chromium`], [`browser`]: a page in a browser, used as people use it
 //! - [`traced`]: the same as a debugger sees it, call by call
+//! - [`chromium`], [`browser`]: a page in a browser, used as people use it
 //! - [`census`]: threads, open files and memory of a process, as the kernel sees it
 //! - [`once`], [`checkpoint`]: making a folder once across processes; writing safetensors shards
 #![allow(dead_code, reason = "every test target compiles all of it and uses its part")]
@@ -27,6 +27,7 @@ pub(crate) mod browser;
 #[cfg(target_os = "linux")]
 pub(crate) mod census;
 pub(crate) mod chromium;
+pub(crate) mod demo_model;
 pub(crate) mod engine;
 pub(crate) mod function;
 pub(crate) mod gated;
