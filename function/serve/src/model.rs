@@ -169,7 +169,13 @@ impl Model {
 
     /// Why it failed, if it did.
     pub(crate) fn error(&self) -> Option<Arc<str>> {
-        self.0.progress.borrow().error.clone()
+        self.outcome().1
+    }
+
+    /// How far the load is and why it failed, if it did, at one moment.
+    pub(crate) fn outcome(&self) -> (State, Option<Arc<str>>) {
+        let now = self.0.progress.borrow();
+        (now.state, now.error.clone())
     }
 
     /// What it needs, if that is known.

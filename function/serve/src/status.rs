@@ -13,9 +13,9 @@ use crate::{Server, json, model};
 /// Tells all of it.
 pub(crate) async fn tell(State(server): State<Server>) -> Response {
     let model = server.model();
-    let (error, report) = (model.error(), model.timeline().report());
+    let ((state, error), report) = (model.outcome(), model.timeline().report());
     let status = Status {
-        state: model.state(),
+        state,
         error: error.as_deref(),
         model: model.name(),
         uptime_ms: model.timeline().now().as_ms(),
