@@ -1,5 +1,7 @@
 //! Rows of the embedding table, read singly: where the table comes last, and a pass begins before.
 
+use std::collections::BTreeSet;
+
 use firstlight_device::Tensor;
 use firstlight_load::Layers;
 use firstlight_model::PromptRows;
@@ -14,14 +16,16 @@ use crate::start::{self, Known};
 /// that lie closer are fetched together.
 const READS: u64 = 1024;
 
-/// The rows of these tokens, which ascend, by tasks of the current runtime. Waits for them.
+/// The rows of these tokens, each once, by tasks of the current runtime. Waits for them.
 pub(crate) fn rows(
     known: &Known,
     limits: &Limits,
-    ids: Vec<u32>,
+    ids: impl IntoIterator<Item = u32>,
     timeline: &Timeline,
 ) -> Result<PromptRows<Tensor>, Failure> {
     let Known { reader, spec, checkpoint, .. } = known;
+    let distinct: BTreeSet<u32> = ids.into_iter().collect();
+    let ids: Vec<u32> = distinct.into_iter().collect();
     let name = spec.embedding_name();
     let shape = start::shape(&spec.embedding_shape());
     let table_bytes = checkpoint.manifest.get(name).map_or(0, |(_, entry)| entry.bytes());

@@ -3,8 +3,6 @@
 //! Keys and values are kept for as many positions as there is memory for, and no more than all answers at once could
 //! fill. What that comes to is announced: a process needs no more.
 
-use std::collections::BTreeSet;
-
 use firstlight_device::{Device, KV_BLOCK};
 use firstlight_generate::engine::{LOAD_ROWS, Limits};
 use firstlight_load::{Computing, Error as LoadError};
@@ -150,8 +148,8 @@ where
     /// Gives the decoder what these need of the table, if that is still to come.
     fn fetch_rows(&mut self, rows: &[Rows<'_>]) -> Result<(), ModelError> {
         let Some(Table { known, plan_limits, timeline }) = &self.table else { return Ok(()) };
-        let ids: BTreeSet<u32> = rows.iter().flat_map(|rows| rows.ids).copied().collect();
-        let rows = embedding::rows(known, plan_limits, ids.into_iter().collect(), timeline);
+        let ids = rows.iter().flat_map(|rows| rows.ids).copied();
+        let rows = embedding::rows(known, plan_limits, ids, timeline);
         let rows = rows.map_err(|failure| ModelError::Load(Box::new(failure)))?;
         let table = self.decoder.upload(&rows.table)?;
         self.decoder.give_rows(PromptRows { table, ids: rows.ids });

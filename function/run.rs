@@ -1,6 +1,5 @@
 //! One cold start, one answer.
 
-use std::collections::BTreeSet;
 use std::error::Error;
 use std::io::{ErrorKind, Write, stdout};
 
@@ -126,8 +125,7 @@ fn prompt_rows<P: Processor>(
     if begun.order == StageOrder::EmbeddingFirst {
         return Ok(None);
     }
-    let distinct = ids.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
-    let rows = embedding::rows(known, &begun.plan_limits, distinct, timeline)?;
+    let rows = embedding::rows(known, &begun.plan_limits, ids.iter().copied(), timeline)?;
     Ok(Some(PromptRows { table: processor.tensor(rows.table)?, ids: rows.ids }))
 }
 
