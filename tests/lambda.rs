@@ -84,13 +84,19 @@ fn answers_over_http_are_streamed_where_the_platform_takes_that() {
     assert_eq!((&prelude["statusCode"], chunks.len()), (&json!(400), 1));
 }
 
-#[test]
-fn the_first_event_is_asked_for_at_once_and_rides_the_load() {
+/// The demo model in a bucket of which nothing is answered but what is let go.
+fn held_back() -> (Turnstile, Running) {
     let objects = Objects::new();
     objects.serve_folder("models", "demo-model/", &demo_model()).unwrap();
     let turnstile = Turnstile::default();
     let bucket = Bucket::builder().objects(objects).turnstile(&turnstile);
     let bucket = bucket.start_on_own_thread("127.0.0.1:0").unwrap();
+    (turnstile, bucket)
+}
+
+#[test]
+fn the_first_event_is_asked_for_at_once_and_rides_the_load() {
+    let (turnstile, bucket) = held_back();
     let function = Function::start(|command| {
         command.env("MODEL", "s3://models/demo-model").envs(bucket.environment())
     });
@@ -296,11 +302,7 @@ fn settings_that_would_make_a_loop_are_told_and_end_the_process() {
 
 #[test]
 fn a_snapshot_has_the_weights_and_answers_once_it_is_restored() {
-    let objects = Objects::new();
-    objects.serve_folder("models", "demo-model/", &demo_model()).unwrap();
-    let turnstile = Turnstile::default();
-    let bucket = Bucket::builder().objects(objects).turnstile(&turnstile);
-    let bucket = bucket.start_on_own_thread("127.0.0.1:0").unwrap();
+    let (turnstile, bucket) = held_back();
     let function = Function::start(|command| {
         let command = command.env("MODEL", "s3://models/demo-model").envs(bucket.environment());
         command.env("AWS_LAMBDA_INITIALIZATION_TYPE", "snap-start")
