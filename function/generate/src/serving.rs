@@ -58,6 +58,22 @@ impl Phase {
         }
     }
 
+    /// What a worker does that has something to compute or not, for which jobs have arrived or not,
+    /// and whose weights are still loading or not.
+    pub(crate) fn next(&self, is_busy: bool, has_arrived: bool, is_loading: bool) -> Next {
+        if self.is_over(!is_busy) {
+            Next::End
+        } else if is_busy {
+            Next::Pass
+        } else if has_arrived {
+            Next::LetIn
+        } else if is_loading {
+            Next::Pull
+        } else {
+            Next::Sleep
+        }
+    }
+
     /// Whether a worker that was told to stop does, now that it has nothing more to do or has.
     pub(crate) fn is_over(&self, is_idle: bool) -> bool {
         matches!(self, Self::Stopping { deadline } if is_idle || Instant::now() >= *deadline)
@@ -70,6 +86,19 @@ impl Phase {
             Self::Stopping { .. } | Self::Failed(_) => Error::EngineStopped,
         }
     }
+}
+
+/// What a worker does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// Computes what there is.
+    Pass,
+    /// Takes in who came meanwhile.
+    LetIn,
+    /// Takes weights as they arrive.
+    Pull,
+    Sleep,
+    End,
 }
 
 /// Does `serve`, whose panic is an error like others.

@@ -16,7 +16,7 @@ use firstlight_model::Embeds;
 use super::turns::{Pick, Room, Turn, Turns};
 use super::{Embeddings, Job, Shared};
 use crate::Error;
-use crate::serving::{failed, guarded};
+use crate::serving::{Next, failed, guarded};
 
 /// The end of an embedder that computes. Where it is dropped before it ran, all jobs fail.
 pub struct Worker {
@@ -78,46 +78,32 @@ struct Running<'a, M> {
     is_loading: bool,
 }
 
-/// What to do next.
-enum Next {
-    Pass,
-    Pull,
-    End,
-}
-
 impl<M: Embeds> Running<'_, M> {
     fn serve(&mut self) -> Result<(), Error> {
         loop {
             match self.next() {
                 Next::Pass => self.pass()?,
                 Next::Pull => self.is_loading = self.model.pull().map_err(failed)?,
-                Next::End => return Ok(()),
+                Next::LetIn | Next::Sleep => {}
+                Next::End => {
+                    self.fail(&Arc::new(Error::EngineStopped));
+                    return Ok(());
+                }
             }
         }
     }
 
     /// Sleeps where there is nothing to do.
     fn next(&mut self) -> Next {
-        loop {
-            self.let_in();
-            self.let_go();
-            let state = self.shared.state();
-            let is_idle = self.turns.is_empty();
-            if state.phase.is_over(is_idle) {
-                drop(state);
-                self.fail(&Arc::new(Error::EngineStopped));
-                return Next::End;
-            }
-            if !is_idle {
-                return Next::Pass;
-            }
-            if state.arrived.is_empty() {
-                if self.is_loading {
-                    return Next::Pull;
-                }
-                drop(self.shared.changed.wait(state));
-            }
+        self.let_in();
+        self.let_go();
+        let state = self.shared.state();
+        let has_arrived = !state.arrived.is_empty();
+        let next = state.phase.next(!self.turns.is_empty(), has_arrived, self.is_loading);
+        if next == Next::Sleep {
+            drop(self.shared.changed.wait(state));
         }
+        next
     }
 
     fn let_in(&mut self) {

@@ -17,7 +17,7 @@ use super::blocks::Blocks;
 use super::schedule::{Part, Schedule};
 use super::{Shared, State, Statistics};
 use crate::Error;
-use crate::serving::{failed, guarded};
+use crate::serving::{Next, failed, guarded};
 
 /// The end of an engine that computes. Where it is dropped before it ran, all jobs fail.
 pub struct Worker {
@@ -90,46 +90,32 @@ pub(super) struct Running<'a, M> {
     done: Statistics,
 }
 
-/// What to do next.
-enum Next {
-    Pass,
-    Pull,
-    End,
-}
-
 impl<M: Passes> Running<'_, M> {
     fn serve(&mut self) -> Result<(), Error> {
         loop {
             match self.next() {
                 Next::Pass => self.pass()?,
                 Next::Pull => self.is_loading = self.model.pull().map_err(failed)?,
-                Next::End => return Ok(()),
+                Next::LetIn | Next::Sleep => {}
+                Next::End => {
+                    self.fail(&Arc::new(Error::EngineStopped));
+                    return Ok(());
+                }
             }
         }
     }
 
     /// Sleeps where there is nothing to do.
     fn next(&mut self) -> Next {
-        loop {
-            self.let_go();
-            self.let_in(usize::MAX);
-            let state = self.publish();
-            let is_idle = self.schedule.is_empty();
-            if state.phase.is_over(is_idle) {
-                drop(state);
-                self.fail(&Arc::new(Error::EngineStopped));
-                return Next::End;
-            }
-            if !is_idle {
-                return Next::Pass;
-            }
-            if state.queue.is_empty() {
-                if self.is_loading {
-                    return Next::Pull;
-                }
-                drop(self.shared.changed.wait(state));
-            }
+        self.let_go();
+        self.let_in(usize::MAX);
+        let state = self.publish();
+        let has_arrived = !state.queue.is_empty();
+        let next = state.phase.next(!self.schedule.is_empty(), has_arrived, self.is_loading);
+        if next == Next::Sleep {
+            drop(self.shared.changed.wait(state));
         }
+        next
     }
 
     /// Those who are not wanted any more go.
