@@ -1,4 +1,4 @@
-//! NEON, which every AArch64 has. And its products of bf16, where the processor does: Graviton 3
+//! NEON, which every `AArch64` has. And its products of bf16, where the processor does: Graviton 3
 //! (2022), Apple M2 (2022) and Grace on.
 //!
 //! Its products of int8 (SDOT) have nothing to multiply, since weights are used as they are stored.
@@ -49,6 +49,7 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
+    #[expect(clippy::pointers_in_nomem_asm_block, reason = "what is prefetched is not read")]
     fn prefetch<T>(self, slice: &[T], index: usize) {
         let address = slice.as_ptr().wrapping_add(index);
         neon!(asm!(
@@ -130,10 +131,12 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
-    fn sums(self, [a, b, c, d]: [float32x4_t; 4]) -> [f32; 4] {
-        let mut sums = [0.0; 4];
-        let totals = neon!(vpaddq_f32(vpaddq_f32(a, b), vpaddq_f32(c, d)));
-        self.store(totals, &mut sums);
+    fn sums(self, vectors: &[float32x4_t; 8]) -> [f32; 8] {
+        let mut sums = [0.0; 8];
+        let (fours, _) = sums.as_chunks_mut();
+        for (four, &[a, b, c, d]) in fours.iter_mut().zip(vectors.as_chunks().0) {
+            self.store(neon!(vpaddq_f32(vpaddq_f32(a, b), vpaddq_f32(c, d))), four);
+        }
         sums
     }
 
