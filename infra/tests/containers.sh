@@ -120,7 +120,7 @@ packages() {
 start_engine() {
     debian "$home/engine" trixie ca-certificates,curl,docker-buildx,docker-cli,docker-compose,docker.io,iptables
     mkdir -p "$home/docker"
-    podman run --detach --name engine --privileged --network slirp4netns --cgroupns private --tmpfs /run \
+    podman run --detach --replace --name engine --privileged --network slirp4netns --cgroupns private --tmpfs /run \
         --ulimit nofile=1024:1024 --ulimit nproc=1000:1000 --volume "$home/docker:/var/lib/docker" --volume "$PWD:$PWD:ro" \
         --rootfs "$home/engine:O" dockerd >/dev/null
     until_so engine docker version
