@@ -64,7 +64,7 @@ check_terraform() {
 # In place of `terraform validate`, which would ask a provider that no registry here has.
 check_provider() {
     environment tools || return
-    local wheel=cdktf-cdktf-provider-aws==21.22.1
+    local wheel=cdktn-provider-aws==25.8.1
     [[ -e $home/$wheel ]] || fetch --dest "$home/$wheel" "$wheel" || return
     "$python" "$tests/provider_fields.py" "$home/$wheel"/*.whl "$1/aws/terraform"
 }

@@ -70,11 +70,12 @@ def filled_in(text):
 
 
 def of_terraform(path):
-    block = re.search(r"^  environment \{\n(.*?)^  \}\n", path.read_text(), re.M | re.S)
+    text = path.read_text()
+    block = re.search(r"^  environment \{\n(.*?)^  \}\n", text, re.M | re.S)
     pairs = re.findall(r'^ +([A-Z_0-9]+) += (?:"(.*)"|\S+)', block[1], re.M) if block else []
-    # What is no text is computed: that has to be a variable, but its value is unknown.
+    # What is no text, or is put in from elsewhere, has to be a variable, but its value is unknown.
     yield {name: filled_in(value) for name, value in pairs if value}
-    unknown = {name for name, value in pairs if not value} - known
+    unknown = set(re.findall(r"\b([A-Z][A-Z_0-9]+) += ", text)) - known
     complaints.extend(f"{path}: `{name}` is no variable of firstlight" for name in sorted(unknown))
 
 

@@ -1,7 +1,7 @@
 """Terraform's resources against the provider's schema: `provider_fields.py WHEEL MODULE` names what it does not know.
 
-`terraform validate` asks the provider itself, which no package registry has. Its schema is in the bindings that HashiCorp
-generated from it, hashicorp/aws 6.25.0 for this wheel: a class for each resource and block, whose arguments are the fields,
+`terraform validate` asks the provider itself, which no package registry has. Its schema is in the bindings that CDK Terrain
+generates from it, hashicorp/aws 6.69.1 for this wheel: a class for each resource and block, whose arguments are the fields,
 without a default where they are required. Read as text, out of the wheel.
 """
 
@@ -42,10 +42,11 @@ def module(name):
 @cache
 def parsed_module(name):
     try:
-        text = wheel.read(f"cdktf_cdktf_provider_aws/{name}/__init__.py").decode()
+        text = wheel.read(f"cdktn_provider_aws/{name}/__init__.py").decode()
     except KeyError:
         return []
-    return [node for node in ast.parse(text).body if isinstance(node, ast.ClassDef)]
+    classes = [node for node in ast.parse(text).body if isinstance(node, ast.ClassDef)]
+    return [node for node in classes if not node.name.startswith("_")]
 
 
 def methods(node):
@@ -62,7 +63,14 @@ def class_of(classes, kind):
     return next((name for name in names if name in classes), None)
 
 
+def plain(block):
+    """The block, with what its dynamic blocks may come to."""
+    made = {bare(name): each["content"] for named in block.get("dynamic", []) for name, each in named.items()}
+    return {name: value for name, value in block.items() if name != "dynamic"} | made
+
+
 def check(place, classes, name, block):
+    block = plain(block)
     fields = classes[name]
     given = {field for field in block if not field.startswith("__")}
     for field in sorted(given - set(fields) - OWN):
@@ -84,7 +92,7 @@ def bare(name):
 
 def check_references(text, parsed):
     """What is named has to be declared, and what is asked of it has to be something that it has."""
-    for is_data, kind, name, attribute in re.findall(r"(data\.)?\b(aws_\w+)\.(\w+)\.(\w+)", text):
+    for is_data, kind, name, attribute in re.findall(r"(data\.)?\b(aws_\w+)\.(\w+)(?:\[\d+\])?\.(\w+)", text):
         if (bool(is_data), kind, name) not in parsed:
             complaints.append(f"{kind}.{name} is not declared")
         elif node := next(iter(parsed_module(module_of(kind, is_data))), None):

@@ -1,4 +1,4 @@
-# The bucket whose new objects are answered, and the queue that tells of them.
+# The bucket whose new objects are answered, and the queue, which tells of them unless the bucket does.
 
 resource "aws_s3_bucket" "jobs" {
   # checkov:skip=CKV_AWS_18:who read and wrote what is in CloudTrail, where an account wants it; another bucket would be needed
@@ -60,19 +60,38 @@ resource "aws_s3_bucket_lifecycle_configuration" "jobs" {
   }
 }
 
-# By way of the queue, and not straight to the function: many objects at once then wait for the instances that there may
-# be, sixteen of them are computed together, and what fails is kept.
 resource "aws_s3_bucket_notification" "jobs" {
   bucket = aws_s3_bucket.jobs.id
 
-  queue {
-    queue_arn     = aws_sqs_queue.this.arn
-    events        = ["s3:ObjectCreated:*"]
-    filter_prefix = "input/"
+  dynamic "queue" {
+    for_each = var.trigger == "queue" ? [aws_sqs_queue.this.arn] : []
+    content {
+      queue_arn     = queue.value
+      events        = ["s3:ObjectCreated:*"]
+      filter_prefix = "input/"
+    }
   }
 
-  # S3 asks the queue whether it may send, when this is made.
-  depends_on = [aws_sqs_queue_policy.this]
+  dynamic "lambda_function" {
+    for_each = var.trigger == "direct" ? [aws_lambda_function.this.arn] : []
+    content {
+      lambda_function_arn = lambda_function.value
+      events              = ["s3:ObjectCreated:*"]
+      filter_prefix       = "input/"
+    }
+  }
+
+  # S3 asks whether it may tell them, when this is made.
+  depends_on = [aws_sqs_queue_policy.this, aws_lambda_permission.invoke_by_bucket]
+}
+
+resource "aws_lambda_permission" "invoke_by_bucket" {
+  count          = var.trigger == "direct" ? 1 : 0
+  function_name  = aws_lambda_function.this.function_name
+  action         = "lambda:InvokeFunction"
+  principal      = "s3.amazonaws.com"
+  source_arn     = aws_s3_bucket.jobs.arn
+  source_account = local.account
 }
 
 resource "aws_sqs_queue" "this" {

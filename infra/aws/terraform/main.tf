@@ -1,5 +1,5 @@
-# firstlight as an AWS Lambda function: a URL that streams answers, and a bucket whose new objects are answered by way of a
-# queue. Idle, nothing runs. The same as ../sam.yaml.
+# firstlight as an AWS Lambda function: a URL that streams answers, a bucket whose new objects are answered, and a queue of
+# requests. Idle, nothing runs. The same as ../sam.yaml.
 #
 #   module "firstlight" {
 #     source       = "./infra/aws/terraform"
@@ -16,12 +16,20 @@ locals {
   account = data.aws_caller_identity.this.account_id
   s3      = "arn:${data.aws_partition.this.partition}:s3:::"
   jobs    = "${var.name}-jobs-${local.account}"
+  is_open = var.url_auth == "NONE"
+  has_key = var.api_key_secret != ""
+  api_key = local.has_key ? { FIRSTLIGHT_API_KEY = data.aws_secretsmanager_secret_version.api_key[0].secret_string } : {}
+}
+
+# What is read here is in Terraform's state: who may read that, knows the key. (SAM's template has CloudFormation read it.)
+data "aws_secretsmanager_secret_version" "api_key" {
+  count     = local.has_key ? 1 : 0
+  secret_id = var.api_key_secret
 }
 
 resource "aws_lambda_function" "this" {
-  # checkov:skip=CKV_AWS_116:what fails asynchronously is in the dead letters, by way of the queue; direct invocations are answered
   # checkov:skip=CKV_AWS_117:it asks for objects of S3 and for nothing inside a VPC
-  # checkov:skip=CKV_AWS_173:no variable is a secret; Lambda encrypts them with its own key
+  # checkov:skip=CKV_AWS_173:no variable is a secret but the key of an open URL, which Lambda encrypts with its own key
   # checkov:skip=CKV_AWS_272:signing profiles are an account's own; who deploys says so there
   function_name                  = var.name
   role                           = aws_iam_role.this.arn
@@ -40,7 +48,7 @@ resource "aws_lambda_function" "this" {
   }
 
   environment {
-    variables = {
+    variables = merge(local.api_key, {
       MODEL = "s3://${var.model_bucket}/${var.model_prefix}"
       # What the URL's invoke_mode says.
       FIRSTLIGHT_INVOKE_MODE = "response_stream"
@@ -51,7 +59,12 @@ resource "aws_lambda_function" "this" {
       FIRSTLIGHT_S3_PARAMS        = jsonencode({ max_tokens = 256 })
       RESULT_BUCKET               = local.jobs
       RESULT_PREFIX               = "results/"
-    }
+    })
+  }
+
+  # Where events are kept that were given up (aws_lambda_function_event_invoke_config), as they came: the queue takes them.
+  dead_letter_config {
+    target_arn = aws_sqs_queue.dead_letters.arn
   }
 
   logging_config {
@@ -67,12 +80,38 @@ resource "aws_lambda_function" "this" {
   depends_on = [aws_iam_role_policy.this]
 }
 
-# Requests are signed. An open URL takes two permissions since October 2025, of which this version of the provider can
-# express one; ../sam.yaml has it.
 resource "aws_lambda_function_url" "this" {
   function_name      = aws_lambda_function.this.function_name
-  authorization_type = "AWS_IAM"
+  authorization_type = var.url_auth
   invoke_mode        = "RESPONSE_STREAM"
+}
+
+# What an open URL takes: that everybody may call it, and may invoke the function by way of it. The key decides then. (The
+# provider makes such permissions for a URL that begins as an open one, and for none that becomes one.)
+resource "aws_lambda_permission" "call_open_url" {
+  # checkov:skip=CKV_AWS_301:there only with url_auth = "NONE", and then there is a key
+  count                  = local.is_open ? 1 : 0
+  function_name          = aws_lambda_function.this.function_name
+  action                 = "lambda:InvokeFunctionUrl"
+  principal              = "*"
+  function_url_auth_type = "NONE"
+}
+
+resource "aws_lambda_permission" "invoke_by_open_url" {
+  # checkov:skip=CKV_AWS_301:there only with url_auth = "NONE", and then there is a key
+  count                    = local.is_open ? 1 : 0
+  function_name            = aws_lambda_function.this.function_name
+  action                   = "lambda:InvokeFunction"
+  principal                = "*"
+  invoked_via_function_url = true
+}
+
+# Of what nobody waits for, such as the bucket's notices: an invocation that fails is repeated twice, and one that finds no
+# free instance for six hours.
+resource "aws_lambda_function_event_invoke_config" "this" {
+  function_name                = aws_lambda_function.this.function_name
+  maximum_retry_attempts       = 2
+  maximum_event_age_in_seconds = 21600
 }
 
 resource "aws_cloudwatch_log_group" "this" {
@@ -120,6 +159,12 @@ data "aws_iam_policy_document" "this" {
     sid       = "TakeMessages"
     actions   = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"]
     resources = [aws_sqs_queue.this.arn]
+  }
+
+  statement {
+    sid       = "KeepWhatFailed"
+    actions   = ["sqs:SendMessage"]
+    resources = [aws_sqs_queue.dead_letters.arn]
   }
 
   statement {

@@ -1,5 +1,5 @@
 output "url" {
-  description = "Where signed requests go."
+  description = "Where requests go; signed, unless url_auth is NONE."
   value       = aws_lambda_function_url.this.function_url
 }
 

@@ -94,6 +94,41 @@ variable "queue_concurrency" {
   }
 }
 
+variable "trigger" {
+  type        = string
+  description = "Who tells the function of new objects: the queue, or the bucket itself (direct)."
+  # By the queue, many objects at once wait up to four days for the instances that there may be, and sixteen of them are
+  # computed together. Directly, each is an invocation and so an instance of its own, at once: for a few now and then.
+  default = "queue"
+
+  validation {
+    condition     = contains(["queue", "direct"], var.trigger)
+    error_message = "queue or direct."
+  }
+}
+
+variable "url_auth" {
+  type        = string
+  description = "Whether requests to the URL are signed (AWS_IAM), or have the key of api_key_secret (NONE)."
+  default     = "AWS_IAM"
+
+  validation {
+    condition     = contains(["AWS_IAM", "NONE"], var.url_auth)
+    error_message = "AWS_IAM or NONE."
+  }
+
+  validation {
+    condition     = var.url_auth == "AWS_IAM" || var.api_key_secret != ""
+    error_message = "With NONE, api_key_secret has to name a secret."
+  }
+}
+
+variable "api_key_secret" {
+  type        = string
+  description = "The name of a secret of Secrets Manager whose text is the key that requests must have."
+  default     = ""
+}
+
 variable "log_days" {
   type        = number
   description = "How long logs are kept."
