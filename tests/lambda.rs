@@ -225,6 +225,23 @@ fn new_objects_are_worked_with_once() {
     assert!(message.contains("s3://inbox/gone.txt") && message.contains("1 of 1"), "{message}");
 }
 
+/// The platform repeats it then, and keeps the event in the end as it came: a queue may bring it again.
+#[test]
+fn one_object_that_fails_fails_the_invocation_and_what_was_done_stays() {
+    let buckets = buckets();
+    let function = at_work(&buckets);
+    let etag = etag(&buckets, "lines.jsonl");
+    let [mut event, gone] = [created("lines.jsonl", &etag), created("gone.txt", "v")];
+    event["Records"].as_array_mut().unwrap().push(gone["Records"][0].clone());
+    for _ in 0..2 {
+        let failed = function.invoke(&event).error();
+        assert!(failed["errorMessage"].as_str().unwrap().contains("1 of 2"), "{failed}");
+        assert_eq!(lines(&buckets, &format!("done/inbox/lines.jsonl@{etag}.jsonl")).len(), 2);
+    }
+    let kept = function.invoke(&queue(&[event, created("lines.jsonl", &etag)])).whole();
+    assert_eq!(kept, json!({"batchItemFailures": [{"itemIdentifier": "m0"}]}));
+}
+
 #[test]
 fn of_a_queue_only_what_failed_is_kept() {
     let buckets = buckets();

@@ -40,7 +40,7 @@ resource "aws_lambda_function" "this" {
   architectures                  = [var.architecture]
   memory_size                    = var.memory_mib
   timeout                        = var.timeout_s
-  reserved_concurrent_executions = var.reserved_concurrency
+  reserved_concurrent_executions = var.reserved_concurrency == 0 ? -1 : var.reserved_concurrency
 
   # Weights stream to memory: nothing is written to /tmp. 512 is the least.
   ephemeral_storage {

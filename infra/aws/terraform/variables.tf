@@ -74,12 +74,13 @@ variable "timeout_s" {
 
 variable "reserved_concurrency" {
   type        = number
-  description = "Instances at most; each has the model in its memory, and answers one request at a time."
-  default     = 10
+  description = "Instances at most; each has the model in its memory, and answers one request at a time. 0 is as many as the account has."
+  # An account has to have 100 more, or it refuses the function: new ones have ten in all.
+  default = 10
 
   validation {
-    condition     = var.reserved_concurrency > var.queue_concurrency
-    error_message = "More than queue_concurrency, or the queue leaves nothing for the URL."
+    condition     = var.reserved_concurrency == 0 || var.reserved_concurrency > var.queue_concurrency
+    error_message = "0, or more than queue_concurrency: else the queue leaves nothing for the URL."
   }
 }
 
