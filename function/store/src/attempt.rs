@@ -18,6 +18,7 @@ use firstlight_timeline::Timeline;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use crate::hedge::Hedging;
+use crate::held::Held;
 use crate::log::{Label, Log};
 use crate::settings::CONNECT;
 use crate::throttle::Throttle;
@@ -27,6 +28,8 @@ use crate::{Body, Error, Limits, Object, Sink, Store};
 pub(crate) struct Landing<S> {
     pub(crate) object: Object,
     pub(crate) range: Range<u64>,
+    /// How long this side held it back.
+    pub(crate) held: Held,
     state: Mutex<State<S>>,
 }
 
@@ -38,12 +41,18 @@ struct State<S> {
 impl<S: Sink> Landing<S> {
     pub(crate) fn new(object: Object, range: Range<u64>, sink: S) -> Self {
         let state = Mutex::new(State { reached: range.start, sink });
-        Self { object, range, state }
+        Self { object, range, held: Held::default(), state }
     }
 
     /// The first byte that is still missing.
     pub(crate) fn reached(&self) -> u64 {
         self.lock().reached
+    }
+
+    /// What is left to ask for. Nothing, and no request can be made, where all of it has landed.
+    fn missing(&self) -> Option<Range<u64>> {
+        let missing = self.reached()..self.range.end;
+        (!missing.is_empty()).then_some(missing)
     }
 
     pub(crate) fn into_sink(self) -> S {
@@ -115,16 +124,17 @@ impl Wire {
         }
     }
 
-    /// Reads what is missing of a range, from the byte that was reached when it was called.
+    /// Reads what is missing of a range, if anything is, from the byte that was reached when it was called.
     pub(crate) async fn attempt<S: Sink>(
         &self,
         landing: &Landing<S>,
         label: Label,
     ) -> Result<(), Error> {
+        let Some(missing) = landing.missing() else { return Ok(()) };
         let is_weights = label.is_weights;
         let key = Arc::clone(&landing.object.key);
-        let mut log = Log::new(&self.timeline, key, landing.reached()..landing.range.end, label);
-        let result = self.transfer(landing, &mut log).await;
+        let mut log = Log::new(&self.timeline, key, missing.clone(), label);
+        let result = self.transfer(landing, missing, &mut log).await;
         if result.is_ok() && is_weights {
             let (first_byte, body) = log.latencies();
             self.hedging.first_byte(first_byte);
@@ -139,10 +149,11 @@ impl Wire {
     async fn transfer<S: Sink>(
         &self,
         landing: &Landing<S>,
+        missing: Range<u64>,
         log: &mut Log<'_>,
     ) -> Result<(), Error> {
-        let at = landing.reached();
-        let mut body = self.request(landing, at).await?;
+        let at = missing.start;
+        let mut body = self.request(landing, missing).await?;
         self.receive(landing, at, &mut *body, log).await
     }
 
@@ -173,26 +184,29 @@ impl Wire {
                 self.landed.fetch_add(fresh, Relaxed);
             }
             at += bytes;
-            self.throttled(bytes).await;
             patience.received(bytes);
+            let held = self.throttled(landing, bytes).await;
+            patience.held(held);
+            log.held(held);
         }
         Ok(())
     }
 
-    /// Waits until the bandwidth cap allows the bytes that were received.
-    async fn throttled(&self, bytes: u64) {
-        if let Some(throttle) = &self.throttle {
-            throttle.take(bytes).await;
-        }
+    /// Waits until the bandwidth cap allows the bytes that were received, and says how long that took.
+    async fn throttled<S>(&self, landing: &Landing<S>, bytes: u64) -> Duration {
+        let Some(throttle) = &self.throttle else { return Duration::ZERO };
+        let hold = landing.held.hold();
+        throttle.take(bytes).await;
+        hold.end()
     }
 
     async fn request<S: Sink>(
         &self,
         landing: &Landing<S>,
-        at: u64,
+        missing: Range<u64>,
     ) -> Result<Box<dyn Body>, Error> {
-        let patience = self.stall + CONNECT;
-        let read = self.store.read(&landing.object, at..landing.range.end);
+        let (patience, at) = (self.stall + CONNECT, missing.start);
+        let read = self.store.read(&landing.object, missing);
         timeout(patience, read).await.map_err(|_| self.stalled(landing, at, patience))?
     }
 
@@ -243,6 +257,11 @@ impl Patience {
             self.since_deadline_bytes = 0;
             self.deadline = Instant::now() + self.stall;
         }
+    }
+
+    /// For so long nothing could come: the body was not received.
+    fn held(&mut self, held: Duration) {
+        self.deadline += held;
     }
 
     fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<()> {
@@ -296,6 +315,19 @@ mod tests {
             Poll::Ready(received) => received.map(|r| (r.bytes, r.fresh)).unwrap(),
             Poll::Pending => unreachable!("the body is there"),
         }
+    }
+
+    #[tokio::test]
+    async fn nothing_is_silent_while_it_is_held_back() {
+        let is_over = async |held| {
+            let mut patience = Patience::new(Duration::ZERO);
+            patience.received(TRICKLE_BYTES - 1);
+            patience.held(held);
+            tokio::time::sleep(Duration::from_millis(5)).await; // a timer's resolution is one
+            patience.poll_end(&mut Context::from_waker(std::task::Waker::noop())).is_ready()
+        };
+        assert!(is_over(Duration::ZERO).await);
+        assert!(!is_over(Duration::from_secs(3600)).await);
     }
 
     #[test]

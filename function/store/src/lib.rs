@@ -15,7 +15,8 @@
 //! - [`settings`]: endpoints, tokens and limits, resolved once by the caller
 //! - [`reader`]: attempts to answers; with [`sink`] (the caller's memory), `opening` (an object's
 //!   head), `attempt` and its `log`, `race` (a second attempt beside a late one) and `hedge` (when
-//!   that pays), `pauses` (between failed attempts) and `throttle` (the bandwidth cap)
+//!   that pays), `pauses` (between failed attempts), `throttle` (the bandwidth cap) and `held` (what
+//!   that cost a range)
 
 #![deny(unsafe_code)] // but for one line: mapping a file
 
@@ -36,6 +37,7 @@ mod client;
 mod connector;
 mod error;
 mod hedge;
+mod held;
 mod log;
 mod opening;
 mod pauses;

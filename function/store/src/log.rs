@@ -23,6 +23,7 @@ pub(crate) struct Log<'a> {
     is_weights: bool,
     bytes: u64,
     copied_bytes: u64,
+    held: Duration,
 }
 
 impl<'a> Log<'a> {
@@ -54,6 +55,7 @@ impl<'a> Log<'a> {
             is_weights: label.is_weights,
             bytes: 0,
             copied_bytes: 0,
+            held: Duration::ZERO,
         }
     }
 
@@ -85,6 +87,11 @@ impl<'a> Log<'a> {
         self.copied_bytes = bytes;
     }
 
+    /// For so long the body was held back by this side.
+    pub(crate) fn held(&mut self, held: Duration) {
+        self.held += held;
+    }
+
     /// Whether this is the second attempt beside another.
     pub(crate) fn is_hedge(&self) -> bool {
         self.record().hedge
@@ -105,10 +112,10 @@ impl<'a> Log<'a> {
         self.since(self.record().requested)
     }
 
-    /// Until the first byte, and from there until now.
+    /// How long the server took until the first byte, and from there until now.
     pub(crate) fn latencies(&self) -> (Duration, Duration) {
         let body = self.record().first_byte.map_or(Duration::ZERO, |first| self.since(first));
-        (self.age().saturating_sub(body), body)
+        (self.age().saturating_sub(body), body.saturating_sub(self.held))
     }
 
     fn since(&self, at: At) -> Duration {
@@ -142,5 +149,20 @@ impl<'a> Log<'a> {
 impl Drop for Log<'_> {
     fn drop(&mut self) {
         self.put(Outcome::Lost);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_held_back_is_not_the_servers() {
+        let timeline = Timeline::start(None);
+        let label = Label { stage: "x".into(), attempt: 1, hedge: false, is_weights: true };
+        let mut log = Log::new(&timeline, "x".into(), 0..9, label);
+        log.received(9, 9);
+        log.held(Duration::from_secs(3600));
+        assert_eq!(log.latencies().1, Duration::ZERO);
     }
 }

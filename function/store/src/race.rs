@@ -55,11 +55,15 @@ impl Wire {
     }
 
     /// Returns when a second attempt at what is missing is due and paid for: never, where that does
-    /// not happen.
+    /// not happen. Time in which this side held the first one back does not count.
     pub(crate) async fn until_late<S: Sink>(&self, landing: &Landing<S>) {
-        let before = landing.reached();
+        let (before, held) = (landing.reached(), landing.held.total());
         let mut watch = self.hedging.watch(landing.range.end - before);
-        self.until(|waited| watch.is_late(waited, landing.reached() - before)).await;
+        self.until(|waited| {
+            let for_server = waited.saturating_sub(landing.held.total() - held);
+            watch.is_late(for_server, landing.reached() - before)
+        })
+        .await;
     }
 
     /// The same for a request of which nothing but its first byte is awaited.
