@@ -73,7 +73,8 @@ pub(crate) enum Failure {
     #[error("the engine failed: {}", with_causes(.0))]
     Engine(#[from] Arc<firstlight_generate::Error>),
     #[error(
-        "`{name}` has no API key\nhint: one key a line; without --api-key-file everybody may ask"
+        "`{name}` has no API key: it is blank\nhint: one key a line, lines that begin with `#` are comments; where \
+         neither --api-key nor --api-key-file is given, everybody may ask"
     )]
     NoKeys { name: String },
     #[error(

@@ -20,7 +20,7 @@ use tokio::sync::Mutex;
 use crate::args::{FunctionArgs, InvokeMode, S3Place, S3Task, ServeArgs};
 use crate::failure::Failure;
 use crate::serve::Begun;
-use crate::{memory, report, start};
+use crate::{memory, report, serve, start};
 
 /// Answers events until the model fails.
 pub(crate) fn function(args: ServeArgs, timeline: &Timeline) -> Result<(), Failure> {
@@ -30,8 +30,9 @@ pub(crate) fn function(args: ServeArgs, timeline: &Timeline) -> Result<(), Failu
     }
     report::begin(timeline, &args.report)?;
     let place = args.place.model()?;
+    let http = serve::settings(&args.http)?;
     let args = Arc::new(args);
-    let begun = Begun::begin(&args, place, timeline)?;
+    let begun = Begun::begin(&args, http, place, timeline)?;
     let settings = settings(&args).unwrap_or_else(|failure| {
         begun.fail(&failure);
         Settings::default()

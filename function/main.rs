@@ -3,7 +3,8 @@
 //!
 //! # Layout, in the order of the data
 //!
-//! - [`args`]: the command line and the environment, typed; [`size`]: how much memory, as people write it
+//! - [`args`]: the command line and the environment, typed; [`size`]: how much memory, as people write it;
+//!   [`variables`]: those of the environment that nobody reads
 //! - [`processor`]: what computes, chosen once
 //! - [`start`]: everything that a cold start does at once: store, heads, small files, tokenizer, plan, load;
 //!   [`embedding`]: what a pass reads of the table before it is there
@@ -36,10 +37,11 @@ mod run;
 mod serve;
 mod size;
 mod start;
+mod variables;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches};
 use firstlight_timeline::{Mark, Timeline};
 
 use crate::args::{Cli, Command, LogLevel};
@@ -47,8 +49,14 @@ use crate::failure::Failure;
 
 fn main() -> ExitCode {
     let clock = Timeline::monotonic_ns();
-    let cli = Cli::parse().or_function();
+    let mut command = Cli::command();
+    let cli = Cli::from_arg_matches(&command.get_matches_mut());
+    let cli = cli.unwrap_or_else(|error| error.exit()).or_function();
     log::start(&cli.log, cli.command.as_ref().map_or(LogLevel::Warn, Command::log_level));
+    // A health check comes every few seconds, and the server has said it.
+    if !matches!(cli.command, Some(Command::Health(_))) {
+        variables::warn_of_unknown(&command);
+    }
     match dispatch(cli.command, clock) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

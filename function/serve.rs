@@ -42,9 +42,11 @@ const LAST_PASS: Duration = Duration::from_secs(2);
 pub(crate) fn serve(args: ServeArgs, timeline: &Timeline) -> Result<(), Failure> {
     report::begin(timeline, &args.report)?;
     let place = args.place.model()?;
+    let settings = settings(&args.http)?;
     let listener = listen(&args.http)?;
+    tell_who_may_ask(&settings.keys, &listener);
     let args = Arc::new(args);
-    let begun = Begun::begin(&args, place, timeline)?;
+    let begun = Begun::begin(&args, settings, place, timeline)?;
     let result = begun.runtime.block_on(until_stopped(&begun.server, listener, &args.http));
     let ended = begun.end();
     let written = report::write(&timeline.report(), &args.report.timeline);
@@ -66,13 +68,14 @@ impl Begun {
     /// Begins the load of the model at a place.
     pub(crate) fn begin(
         args: &Arc<ServeArgs>,
+        settings: Settings,
         place: String,
         timeline: &Timeline,
     ) -> Result<Self, Failure> {
         let threads = args.machine.threads();
         let opening = Opening::begin(&args.machine, threads, &args.store, timeline);
         let model = Model::new(names(&args.http.served_model_name, &place), timeline.clone());
-        let server = Server::new(model.clone(), settings(&args.http)?);
+        let server = Server::new(model.clone(), settings);
         let runtime = start::runtime(threads)?;
         let load = Load {
             args: Arc::clone(args),
@@ -111,6 +114,20 @@ fn listen(args: &HttpArgs) -> Result<Listener, Failure> {
     Ok(listener)
 }
 
+/// Whether a key is needed. That a secret was not set, or not mounted, is seen nowhere else.
+fn tell_who_may_ask(keys: &Keys, listener: &Listener) {
+    let address = listener.address().map(|address| address.ip());
+    if !keys.is_empty() {
+        tracing::info!("requests need one of {} API keys", keys.len());
+    } else if address.is_ok_and(|address| address.is_loopback()) {
+        tracing::info!("requests need no API key; they come from this machine alone");
+    } else {
+        tracing::warn!(
+            "requests need no API key, and others than this machine may send them: FIRSTLIGHT_API_KEY is not set"
+        );
+    }
+}
+
 /// What requests may call the model: the hub's name for it or the last part of its address, or as it was called here.
 fn names(given: &[String], place: &str) -> Vec<String> {
     if !given.is_empty() {
@@ -136,7 +153,7 @@ fn shown(place: &str) -> String {
     }
 }
 
-fn settings(args: &HttpArgs) -> Result<Settings, Failure> {
+pub(crate) fn settings(args: &HttpArgs) -> Result<Settings, Failure> {
     let seconds = |seconds: NonZero<u32>| Duration::from_secs(seconds.get().into());
     let limits = Limits {
         body_bytes: usize::try_from(args.body_limit.bytes).unwrap_or(usize::MAX),
@@ -153,14 +170,25 @@ fn settings(args: &HttpArgs) -> Result<Settings, Failure> {
     Ok(Settings { limits, keys: keys(args)?, ready, cors: args.cors.clone(), page: !args.no_ui })
 }
 
-/// Those of the environment and those of the file. A file without a key would open the door to everybody.
+/// Those of the environment and those of the file. What was given and has no key in it would open the door to
+/// everybody: a secret that is empty.
 fn keys(args: &HttpArgs) -> Result<Keys, Failure> {
-    let one = Keys::parse(args.api_key.as_deref().unwrap_or_default());
-    let Some(path) = &args.api_key_file else { return Ok(one) };
-    let name = path.display().to_string();
-    let text = fs::read_to_string(path).map_err(Failure::io(name.clone()))?;
-    let keys = Keys::parse(&text);
-    if keys.is_empty() { Err(Failure::NoKeys { name }) } else { Ok(one.and(keys)) }
+    let mut keys = Keys::default();
+    if let Some(text) = &args.api_key {
+        keys = keys.and(some_keys(text, "FIRSTLIGHT_API_KEY")?);
+    }
+    if let Some(path) = &args.api_key_file {
+        let name = path.display().to_string();
+        let text = fs::read_to_string(path).map_err(Failure::io(name.as_str()))?;
+        keys = keys.and(some_keys(&text, &name)?);
+    }
+    Ok(keys)
+}
+
+/// The keys of a text that has some.
+fn some_keys(text: &str, name: &str) -> Result<Keys, Failure> {
+    let keys = Keys::parse(text);
+    if keys.is_empty() { Err(Failure::NoKeys { name: name.to_owned() }) } else { Ok(keys) }
 }
 
 async fn until_stopped(

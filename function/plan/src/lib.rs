@@ -32,6 +32,7 @@ pub use fetch::{Fetch, Place};
 pub use header::{HEAD_BYTES, HEADER_LIMIT_BYTES, Head, Header, TensorEntry};
 pub use index::Index;
 pub use manifest::{Manifest, Shard};
+pub use near::nearest;
 pub use order::{Stage, Want};
 pub use plan::{Limits, Placed, Plan, StagePlan};
 pub use safetensors::Dtype;

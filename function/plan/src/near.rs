@@ -3,12 +3,18 @@
 /// How many names a message can hold and still be read.
 const NAMES: usize = 3;
 
-/// The nearest of `names` by edit distance, nearest first, in backticks.
-pub(crate) fn nearest<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> String {
+/// Those of `names` that are nearest to `wanted` by edit distance, nearest first: three at most.
+pub fn nearest<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     let mut near: Vec<(usize, &str)> =
         names.map(|name| (edit_distance(wanted, name), name)).collect();
     near.sort_unstable();
-    let near: Vec<String> = near.iter().take(NAMES).map(|(_, name)| format!("`{name}`")).collect();
+    near.into_iter().take(NAMES).map(|(_, name)| name).collect()
+}
+
+/// The nearest names as a message has them, in backticks.
+pub(crate) fn listed<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> String {
+    let near: Vec<String> =
+        nearest(wanted, names).into_iter().map(|name| format!("`{name}`")).collect();
     if near.is_empty() { "none".into() } else { near.join(", ") }
 }
 
@@ -42,9 +48,9 @@ mod tests {
         let names =
             ["transformer.wte.weight", "model.h.0.q.weight", "model.h.1.q.weight", "b", "c"];
         assert_eq!(
-            nearest("h.0.q.weight", names.into_iter()),
+            listed("h.0.q.weight", names.into_iter()),
             "`model.h.0.q.weight`, `model.h.1.q.weight`, `b`"
         );
-        assert_eq!(nearest("a", std::iter::empty()), "none");
+        assert_eq!(listed("a", std::iter::empty()), "none");
     }
 }

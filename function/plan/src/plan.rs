@@ -12,7 +12,7 @@ use std::ops::Range;
 use safetensors::Dtype;
 
 use crate::fetch::{CUT_BYTES, fetches};
-use crate::near::nearest;
+use crate::near::listed;
 use crate::{Error, Fetch, Manifest, Place, Stage, TensorEntry, Want};
 
 /// An ordered list of fetches, and the arena they fill.
@@ -264,7 +264,7 @@ fn find<'a>(
 ) -> Result<(usize, &'a TensorEntry), Error> {
     let Some((shard, entry)) = manifest.get(&want.name) else {
         let names = manifest.tensors().map(|(_, entry)| entry.name.as_str());
-        let (tensor, near) = (want.name.clone(), nearest(&want.name, names));
+        let (tensor, near) = (want.name.clone(), listed(&want.name, names));
         return Err(Error::TensorMissing { tensor, count: manifest.tensors().count(), near });
     };
     let object = || manifest.shards()[shard].name.clone();

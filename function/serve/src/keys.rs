@@ -16,11 +16,19 @@ use crate::{Refusal, Server};
 pub struct Keys(Vec<String>);
 
 impl Keys {
-    /// One key a line; what surrounds it is not part of it, and empty lines are none.
+    /// One key a line; the space around it is not part of it. Blank lines are none, nor are those
+    /// that begin with `#`.
     #[must_use]
     pub fn parse(text: &str) -> Self {
-        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-        Self(lines.map(str::to_owned).collect())
+        let lines = text.lines().map(str::trim);
+        let keys = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
+        Self(keys.map(str::to_owned).collect())
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
     }
 
     /// Whether everybody may ask.
@@ -93,11 +101,12 @@ mod tests {
 
     #[test]
     fn one_of_the_keys_opens_and_nothing_else_does() {
-        let keys = Keys::parse(" one\n\ntwo \r\n").and(Keys::parse("three"));
-        for given in ["Bearer one", "bearer two", "BEARER  three "] {
+        let keys = Keys::parse("# comment\n one\n\ntwo#2 \r\n \n  #").and(Keys::parse("three"));
+        assert_eq!(keys.len(), 3);
+        for given in ["Bearer one", "bearer two#2", "BEARER  three "] {
             assert!(passes(&keys, Some(given)), "{given}");
         }
-        for given in ["", "one", "Bearer", "Bearer ", "Bearer o", "Bearer onee", "Basic one"] {
+        for given in ["Bearer # comment", "Bearer #", "", "one", "Bearer", "Bearer ", "Bearer o", "Bearer onee", "Basic one"] {
             assert!(!passes(&keys, Some(given)), "{given}");
         }
         assert!(!passes(&keys, None));
