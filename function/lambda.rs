@@ -10,7 +10,6 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use firstlight_serve::lambda::{
     Batch, BoxError, Content, Found, Lambda, Objects, Options, Place, Settings, Source, Task,
-    Template,
 };
 use firstlight_store::buckets::{Buckets, Name, Which};
 use firstlight_store::{Error as StoreError, Settings as StoreSettings};
@@ -68,24 +67,24 @@ fn settings(args: &ServeArgs) -> Result<Settings, Failure> {
     let objects =
         Arc::new(Store { settings: start::settings(&args.store), buckets: Mutex::default() });
     let results = Place { bucket, prefix: function.result_prefix.clone() };
-    let batch = Batch::new(objects, results, options(function)?)?;
+    let batch = Batch::new(objects, results, options(function))?;
     Ok(Settings { streams, batch: Some(batch) })
 }
 
-fn options(args: &FunctionArgs) -> Result<Options, Failure> {
+fn options(args: &FunctionArgs) -> Options {
     let place = |S3Place { bucket, prefix }| Place { bucket, prefix };
     let task = match args.s3_task {
         S3Task::Chat => Task::Chat,
         S3Task::Completion => Task::Completion,
         S3Task::Embedding => Task::Embedding,
     };
-    Ok(Options {
+    Options {
         sources: args.s3_source.clone().map(place),
         task,
-        template: args.s3_template.clone().map(Template::new).transpose()?,
+        template: args.s3_template.clone(),
         params: args.s3_params.0.clone(),
         limit_bytes: args.s3_limit.bytes,
-    })
+    }
 }
 
 /// The store as the function sees it: nothing is asked of it until the first object is noticed, and most functions never

@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Write, stdout};
 
 use firstlight_device::Device;
 use firstlight_generate::{
-    ChatTemplate, DEFAULT_MAX_TOKENS, Flags, Generation, GenerationRequest, Message,
+    ChatTemplate, DEFAULT_MAX_TOKENS, Error as TextError, Flags, Generation, GenerationRequest, Message,
     Settings as Generating, Step,
 };
 use firstlight_model::{
@@ -19,7 +19,7 @@ use crate::args::{RunArgs, SamplingArgs};
 use crate::failure::Failure;
 use crate::processor::{Chosen, Opening, Processor, TensorOf};
 use crate::progress::Progress;
-use crate::start::{self, Begun, Foreseen, Known, Ready, Texts};
+use crate::start::{self, Begun, Foreseen, Known, Ready};
 use crate::{embedding, prompt, report};
 
 /// Starts the model, answers the prompt on standard output, and tells how it went.
@@ -72,7 +72,7 @@ impl Start<'_> {
         if args.sampling.ignore_eos {
             texts.generation.eos_token_id.clear();
         }
-        let text = prompt_text(args, prompt, &texts)?;
+        let text = prompt_text(args, prompt, texts.template)?;
         let ids = tokenizer.encode(&text, !args.chat)?;
         timeline.mark(Mark::PromptEncoded);
         timeline.count(Counter::PromptTokens, ids.len() as u64);
@@ -103,15 +103,17 @@ fn foreseen(args: &RunArgs, prompt: &str) -> Foreseen {
 }
 
 /// The prompt as the model reads it.
-fn prompt_text(args: &RunArgs, prompt: &str, texts: &Texts) -> Result<String, Failure> {
+fn prompt_text(
+    args: &RunArgs,
+    prompt: &str,
+    template: Result<ChatTemplate, TextError>,
+) -> Result<String, Failure> {
     if !args.chat {
         return Ok(prompt.to_owned());
     }
-    let template =
-        ChatTemplate::parse(texts.tokenizer_config.as_deref(), texts.chat_template.as_deref())?;
     let system = args.system.iter().map(Message::system);
     let messages: Vec<_> = system.chain([Message::user(prompt)]).collect();
-    Ok(template.render(&messages, true)?)
+    Ok(template?.render(&messages, true)?)
 }
 
 /// The embedding rows of the prompt's tokens, where the table comes last.

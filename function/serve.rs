@@ -17,7 +17,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Duration;
 
-use firstlight_generate::{ChatTemplate, Engine};
+use firstlight_generate::Engine;
 use firstlight_model::{Draw, Embeds, Error as ModelError, Kind, Passes, Rows};
 use firstlight_serve::{
     Keys, Limits, Listener, Memory, Model, Ready, Server, Settings, Speech, State,
@@ -361,10 +361,8 @@ impl Load {
         timeline.describe("kv_cache_tokens", needs.positions.to_string());
         let tokenizer = io.block_on(tokenizer)??;
         let texts = io.block_on(texts)??;
-        let template =
-            ChatTemplate::parse(texts.tokenizer_config.as_deref(), texts.chat_template.as_deref());
         let (engine, worker) = Engine::new(tokenizer.clone(), limits);
-        model.speaks(Speech::new(tokenizer, template, texts.generation, engine));
+        model.speaks(Speech::new(tokenizer, texts.template, texts.generation, engine));
         processor.compute(|device| {
             let passes = engine::model(device, known, begun, &limits, timeline)?;
             let passes = Announced { passes, model: model.clone(), is_ready: false };

@@ -9,7 +9,7 @@ use std::num::NonZero;
 use std::time::Duration;
 
 use firstlight_device::DType;
-use firstlight_generate::{GenerationConfig, Tokenizer};
+use firstlight_generate::{ChatTemplate, Error as TextError, GenerationConfig, Tokenizer};
 use firstlight_load::{Checkpoint, Layer, Layers, SUPPORTED};
 use firstlight_model::{
     DEFAULT_CHUNK_ROWS, Error as ModelError, Extent, Footprint, Group, MAX_CONFIG_BYTES, Spec,
@@ -63,8 +63,8 @@ pub(crate) struct Begun<T> {
 /// The small files that say how to speak to the model.
 pub(crate) struct Texts {
     pub(crate) generation: GenerationConfig,
-    pub(crate) tokenizer_config: Option<Vec<u8>>,
-    pub(crate) chat_template: Option<Vec<u8>>,
+    /// A model without one, or with one that is wrong, can still go on with texts.
+    pub(crate) template: Result<ChatTemplate, TextError>,
 }
 
 /// What is known of a model before any of its weights is fetched.
@@ -372,7 +372,12 @@ async fn texts(
 ) -> Result<Texts, Failure> {
     let [generation, tokenizer_config, chat_template] = extras.await??;
     let generation = GenerationConfig::parse(generation.as_deref(), config)?;
-    Ok(Texts { generation, tokenizer_config, chat_template })
+    let template = ChatTemplate::parse(tokenizer_config.as_deref(), chat_template.as_deref());
+    match template {
+        // The file is damaged, and with it what is known of the model's special tokens.
+        Err(error @ TextError::Json { .. }) => Err(error.into()),
+        template => Ok(Texts { generation, template }),
+    }
 }
 
 /// Where stores are, and how to ask them.

@@ -4,6 +4,7 @@ use std::num::NonZero;
 use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
+use firstlight_serve::lambda::Template;
 
 use crate::size::Size;
 
@@ -44,8 +45,9 @@ pub(crate) struct FunctionArgs {
     #[arg(long, value_enum, default_value_t = S3Task::Chat, env = "FIRSTLIGHT_S3_TASK")]
     pub(crate) s3_task: S3Task,
     /// What each text is put into, for {text}
-    #[arg(long, value_name = "TEMPLATE", env = "FIRSTLIGHT_S3_TEMPLATE")]
-    pub(crate) s3_template: Option<String>,
+    #[arg(long, value_name = "TEMPLATE", env = "FIRSTLIGHT_S3_TEMPLATE",
+          value_parser = |text: &str| Template::new(text))]
+    pub(crate) s3_template: Option<Template>,
     /// Fields of each request, such as {"max_tokens": 64}, where an entry does not say otherwise
     #[arg(long, value_name = "JSON", default_value = "{}", env = "FIRSTLIGHT_S3_PARAMS")]
     pub(crate) s3_params: Params,
@@ -102,8 +104,31 @@ impl FromStr for Params {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        serde_json::from_str(text)
-            .map(Self)
-            .map_err(|error| format!("it is no JSON object: {error}"))
+        let fields: serde_json::Map<_, _> =
+            serde_json::from_str(text).map_err(|error| format!("it is no JSON object: {error}"))?;
+        let known = firstlight_serve::request_fields();
+        let unknown = fields.keys().find(|&name| !known.contains(name));
+        match unknown {
+            None => Ok(Self(fields)),
+            Some(name) => {
+                let near = firstlight_plan::nearest(name, known.iter().map(String::as_str));
+                Err(format!("no request has a field `{name}`; did you mean `{}`?", near[0]))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_of_each_request_are_those_that_some_request_has() {
+        let fields: Params = r#"{"max_tokens": 64, "temperature": 0}"#.parse().unwrap();
+        assert_eq!(fields.0.len(), 2);
+        let refused = |text: &str| text.parse::<Params>().unwrap_err();
+        let near = "no request has a field `max_token`; did you mean `max_tokens`?";
+        assert_eq!(refused(r#"{"max_token": 3}"#), near);
+        assert!(refused("[]").starts_with("it is no JSON object"));
     }
 }

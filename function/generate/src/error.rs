@@ -69,7 +69,7 @@ pub enum Error {
     },
 
     /// The template's bytes are not text.
-    #[error("`chat_template.jinja` is not UTF-8: {source}")]
+    #[error("the chat template is not UTF-8: {source}")]
     TemplateNotUtf8 {
         /// Where the text breaks.
         source: std::str::Utf8Error,
@@ -128,6 +128,15 @@ pub enum Error {
         value: f64,
         /// The values that are allowed.
         allowed: &'static str,
+    },
+
+    /// A number that the model's authors recommend lies outside of its range.
+    #[error("`{file}`: {source}")]
+    Recommendation {
+        /// The name of the file in the model's folder.
+        file: &'static str,
+        /// Which number.
+        source: Box<Self>,
     },
 
     /// An empty stop string would stop before the first token.

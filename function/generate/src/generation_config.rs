@@ -3,7 +3,7 @@
 
 use serde::Deserialize;
 
-use crate::{Error, Result};
+use crate::{Error, Flags, Result, Settings};
 
 /// The fields that matter here; all others are ignored, and all of these may be missing.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -36,12 +36,28 @@ impl GenerationConfig {
     pub fn parse(generation_config_json: Option<&[u8]>, config_json: &[u8]) -> Result<Self> {
         let model = Self::parse_file("config.json", config_json)?;
         let Some(json) = generation_config_json else { return Ok(model) };
-        let mut config = Self::parse_file("generation_config.json", json)?;
+        let file = "generation_config.json";
+        let mut config = Self::parse_file(file, json)?;
         if config.eos_token_id.is_empty() {
             config.eos_token_id = model.eos_token_id;
         }
         config.bos_token_id = config.bos_token_id.or(model.bos_token_id);
-        Ok(config)
+        match config.check() {
+            Ok(()) => Ok(config),
+            Err(source) => Err(Error::Recommendation { file, source: Box::new(source) }),
+        }
+    }
+
+    /// Refuses what no answer can be made with. vLLM takes such a file, and then refuses every
+    /// request that does not say otherwise; nobody who asks can tell whose number it is.
+    fn check(&self) -> Result<()> {
+        if self.max_new_tokens == Some(0) {
+            let (option, allowed) = ("max_new_tokens", "1 or more");
+            return Err(Error::OptionRange { option, value: 0.0, allowed });
+        }
+        // Of a model that does not sample by itself, a request may switch that on.
+        let flags = Flags { temperature: self.temperature, ..Flags::default() };
+        Settings::merge(flags, self).map(drop)
     }
 
     fn parse_file(file: &'static str, json: &[u8]) -> Result<Self> {
@@ -114,5 +130,21 @@ mod tests {
         assert!(error.starts_with("`generation_config.json` does not parse"), "{error}");
         let error = parse(r#"{"eos_token_id": "</s>"}"#).to_string();
         assert!(error.contains("a token id or a list of token ids"), "{error}");
+    }
+
+    #[test]
+    fn a_number_out_of_range_is_an_error_that_names_the_file_and_the_field() {
+        for (json, expected) in [
+            (r#"{"top_p": 7}"#, "`top_p` is `7`, allowed is above 0, to 1"),
+            (r#"{"temperature": -3}"#, "`temperature` is `-3`, allowed is 0 to 100"),
+            (r#"{"min_p": 1.5}"#, "`min_p` is `1.5`, allowed is 0 to 1"),
+            (r#"{"repetition_penalty": 0}"#, "`repetition_penalty` is `0`, allowed is 0.01 to 100"),
+            (r#"{"max_new_tokens": 0}"#, "`max_new_tokens` is `0`, allowed is 1 or more"),
+        ] {
+            let error = GenerationConfig::parse(Some(json.as_bytes()), b"{}").unwrap_err();
+            assert_eq!(error.to_string(), format!("`generation_config.json`: {expected}"));
+        }
+        let unused = GenerationConfig::parse(Some(b"{}"), br#"{"top_p": 7}"#).unwrap();
+        assert_eq!(unused.top_p, None, "it is not asked for");
     }
 }

@@ -65,6 +65,7 @@ pub use cors::{Origin, OriginError};
 pub use keys::Keys;
 pub use listener::Listener;
 pub use model::{Memory, Model, State};
+pub use openapi::request_fields;
 pub use refusal::Refusal;
 pub use server::{Limits, Ready, Server, Settings};
 pub use speech::Speech;

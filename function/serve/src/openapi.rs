@@ -3,6 +3,8 @@
 //! The document is the file beside this one, written by hand. The tests hold it against the routes,
 //! against the fields that requests are asked for, and against what is taken and what is refused.
 
+use std::collections::BTreeSet;
+
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -27,6 +29,15 @@ fn document(server: &Server) -> Value {
         document["security"] = json!([{"key": []}]);
     }
     document
+}
+
+/// The names of all fields that a request may have, whatever it asks for.
+#[must_use]
+pub fn request_fields() -> BTreeSet<String> {
+    let document: Value = serde_json::from_str(DOCUMENT).expect("it is JSON, as a test knows");
+    let schemas = ["Options", "ChatRequest", "CompletionRequest", "EmbeddingRequest"];
+    let fields = schemas.map(|name| document["components"]["schemas"][name]["properties"].clone());
+    fields.iter().filter_map(Value::as_object).flat_map(|it| it.keys().cloned()).collect()
 }
 
 const DOCUMENT: &str = include_str!("openapi.json");
