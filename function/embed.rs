@@ -204,6 +204,7 @@ fn stream<P: Processor>(
     planning.end();
     timeline.mark(Mark::Planned);
     timeline.count(Counter::WeightBytes, plan.stages.iter().map(|stage| stage.bytes).sum());
+    start::tell_of_unused(&spec.leftover(settings.names, start::unused(&plan, checkpoint))?);
     let kept = Footprint::of_encoder(spec, settings.max_rows, settings.max_texts);
     let needs = processor.check_memory(location, &plan, &kept)?;
     let layers = processor.layers(&Source { reader, checkpoint }, plan, timeline)?;

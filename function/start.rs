@@ -195,6 +195,7 @@ pub(crate) async fn known(
     let (location, reader) = open_store(model, args, timeline).await?;
     read_model(location, reader, Spec::parse, timeline).await
 }
+    tell_of_unused(&spec.leftover(unused(&plan, checkpoint))?);
 
 /// What was loaded, as a model takes it.
 pub(crate) fn group<T>(layer: Layer<T>) -> Group<T> {
@@ -202,6 +203,21 @@ pub(crate) fn group<T>(layer: Layer<T>) -> Group<T> {
 }
 
 /// The stages of `spec` as a plan wants them.
+/// The names of the tensors that a plan leaves out.
+pub(crate) fn unused<'a>(plan: &Plan, from: &'a Checkpoint) -> impl Iterator<Item = &'a str> {
+    plan.unused(&from.manifest).map(|(_, entry)| entry.name.as_str())
+}
+
+/// Warns of tensors for which there must have been a reason.
+pub(crate) fn tell_of_unused(names: &[&str]) {
+    if let Some(first) = names.first() {
+        let count = names.len();
+        tracing::warn!(
+            "{count} tensors of the checkpoint are not used, such as `{first}`: `firstlight inspect` lists them"
+        );
+    }
+}
+
 pub(crate) fn stages(spec: &Spec, order: StageOrder) -> Vec<Stage> {
     wanted(spec.stages(order))
 }

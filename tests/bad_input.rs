@@ -168,6 +168,15 @@ fn a_broken_checkpoint_is_not_computed_on() {
 }
 
 #[test]
+fn texts_that_requests_would_fail_by_end_the_load() {
+    let none = Faults::default;
+    let broken = with("tokenizer_config.json", "xx");
+    run_fails(broken, none(), &["`tokenizer_config.json` does not parse", "line 1"]);
+    let hot = with("generation_config.json", r#"{"temperature": -3}"#);
+    run_fails(hot, none(), &["`generation_config.json`: `temperature` is `-3`", "0 to 100"]);
+}
+
+#[test]
 fn a_checkpoint_that_is_not_the_models_is_told_from_it() {
     let none = Faults::default;
     let config = String::from_utf8(demo_file("config.json")).unwrap();
@@ -175,6 +184,8 @@ fn a_checkpoint_that_is_not_the_models_is_told_from_it() {
     run_fails(with("config.json", wider), none(), &["mlp", "384", "512"]);
     let deeper = config.replace("\"num_hidden_layers\": 5", "\"num_hidden_layers\": 6");
     run_fails(with("config.json", deeper), none(), &["model.layers.5."]);
+    let shallower = config.replace("\"num_hidden_layers\": 5", "\"num_hidden_layers\": 4");
+    run_fails(with("config.json", shallower), none(), &["`num_hidden_layers`", "is 4", "5 layers"]);
     let other = config.replace("LlamaForCausalLM", "MambaForCausalLM");
     run_fails(
         with("config.json", other),

@@ -127,6 +127,18 @@ pub enum Error {
         expected: String,
     },
 
+    /// The checkpoint holds more of the network than config.json describes.
+    #[error(
+        "`num_hidden_layers` of config.json is {layers}, and the checkpoint has {found} layers\n\
+         hint: config.json may belong to another checkpoint"
+    )]
+    MoreLayers {
+        /// What config.json says.
+        layers: usize,
+        /// What there is.
+        found: usize,
+    },
+
     /// A forward pass over nothing.
     #[error("there is no token to run: the prompt is empty")]
     NoIds,

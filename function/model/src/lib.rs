@@ -13,6 +13,7 @@
 //! - `llama`, `mistral`, `qwen2`, `qwen3`: what a family does in its own way
 //! - `rope`: the frequencies of the rotary embedding, and how a longer context scales them
 //! - `stage`: what the forward pass needs, in order, by the names of the checkpoint
+//! - `unused`: what a checkpoint holds beside that
 //! - `weights`: the stages that are resident, and the iterator that brings the others
 //! - `layer`: one layer, its tensors and its arithmetic
 //! - `rows`: what a pass is to run; `decoder`: token ids to logits; `sequence`: one that has a decoder
@@ -46,6 +47,7 @@ mod sentence;
 mod sequence;
 mod spec;
 mod stage;
+mod unused;
 mod weights;
 
 pub use decoder::{DEFAULT_CHUNK_ROWS, Decoder, Settings};
