@@ -7,7 +7,7 @@
 //!
 //! The socket is bound before anything is asked of the store. A thread of its own loads and computes; what it learns
 //! goes into the [`Model`] that the handlers see. A load that failed leaves the server up, to say why to everybody who
-//! asks.
+//! asks, unless the process shall end by it.
 
 use std::fs;
 use std::net::Ipv6Addr;
@@ -47,7 +47,7 @@ pub(crate) fn serve(args: ServeArgs, timeline: &Timeline) -> Result<(), Failure>
     tell_who_may_ask(&settings.keys, &listener);
     let args = Arc::new(args);
     let begun = Begun::begin(&args, settings, place, timeline)?;
-    let result = begun.runtime.block_on(until_stopped(&begun.server, listener, &args.http));
+    let result = begun.runtime.block_on(until_stopped(&begun, listener, &args.http));
     let ended = begun.end();
     let written = report::write(&timeline.report(), &args.report.timeline);
     result?;
@@ -191,11 +191,8 @@ fn some_keys(text: &str, name: &str) -> Result<Keys, Failure> {
     if keys.is_empty() { Err(Failure::NoKeys { name: name.to_owned() }) } else { Ok(keys) }
 }
 
-async fn until_stopped(
-    server: &Server,
-    listener: Listener,
-    args: &HttpArgs,
-) -> Result<(), Failure> {
+async fn until_stopped(begun: &Begun, listener: Listener, args: &HttpArgs) -> Result<(), Failure> {
+    let Begun { server, model, .. } = begun;
     let mut told = Told::new()?;
     let idle = async {
         match args.idle_exit {
@@ -205,10 +202,15 @@ async fn until_stopped(
     };
     let stop = async {
         tokio::select! {
+    let failed = async {
+        if args.exit_on_failure { model.failed().await } else { std::future::pending().await }
+    };
             name = told.next() => tracing::info!("{name}: what runs is finished, nothing more is taken"),
             () = idle => tracing::info!("nobody has asked for anything for long enough"),
         }
     };
+            // Who waits for an answer has been told, and why is in the log.
+            () = failed => {}
     let give_up = async {
         tokio::select! {
             () = told_again() => {}
@@ -254,7 +256,11 @@ impl Told {
 
 /// How the thread that computes ended, where it has anything to say in time.
 fn end_of(ended: &Receiver<Result<(), Failure>>, state: State) -> Result<(), Failure> {
-    let patience = if state == State::Ready { LAST_PASS } else { Duration::ZERO };
+    let patience = match state {
+        // One that failed says so next.
+        State::Ready | State::Failed => LAST_PASS,
+        State::Starting | State::Loading => Duration::ZERO,
+    };
     ended.recv_timeout(patience).unwrap_or(Ok(()))
 }
 

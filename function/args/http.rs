@@ -56,6 +56,9 @@ pub(crate) struct HttpArgs {
     /// End when nobody has asked for anything for so long
     #[arg(long, value_name = "SECONDS", env = "FIRSTLIGHT_IDLE_EXIT")]
     pub(crate) idle_exit: Option<NonZero<u32>>,
+    /// End, with a code that is not 0, when the model cannot be loaded or fails; default: go on, and say why to who asks
+    #[arg(long, env = "FIRSTLIGHT_EXIT_ON_FAILURE")]
+    pub(crate) exit_on_failure: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -167,6 +167,12 @@ impl Model {
         self.0.progress.borrow().state
     }
 
+    /// When there will be no answer any more.
+    pub async fn failed(&self) {
+        let mut progress = self.0.progress.subscribe();
+        drop(progress.wait_for(|now| now.state == State::Failed).await);
+    }
+
     /// Why it failed, if it did.
     pub(crate) fn error(&self) -> Option<Arc<str>> {
         self.outcome().1
