@@ -125,6 +125,9 @@ pub(crate) struct RunArgs {
     /// A system message that stands before the prompt (with --chat)
     #[arg(long, value_name = "TEXT", requires = "chat", env = "FIRSTLIGHT_SYSTEM")]
     pub(crate) system: Option<String>,
+    /// A chat template, in place of the model's (with --chat)
+    #[arg(long, value_name = "FILE", requires = "chat", env = "FIRSTLIGHT_CHAT_TEMPLATE")]
+    pub(crate) chat_template: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) sampling: SamplingArgs,
     #[command(flatten)]
@@ -139,6 +142,9 @@ pub(crate) struct RunArgs {
 pub(crate) struct ServeArgs {
     #[command(flatten)]
     pub(crate) place: PlaceArgs,
+    /// A chat template, in place of the model's
+    #[arg(long, value_name = "FILE", env = "FIRSTLIGHT_CHAT_TEMPLATE")]
+    pub(crate) chat_template: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) http: HttpArgs,
     #[command(flatten)]

@@ -34,6 +34,8 @@ pub(crate) enum Failure {
          AutoTokenizer.from_pretrained('IN').save_pretrained('OUT')"
     )]
     NoTokenizer { location: String },
+    #[error("`{name}`: {source}")]
+    ChatTemplate { name: String, source: firstlight_generate::Error },
     #[error(
         "no model was named: MODEL and STORAGE_URI are not set, and /mnt/models has no config.json\nhint: firstlight \
          serve s3://bucket/prefix"

@@ -5,8 +5,8 @@ use std::io::{ErrorKind, Write, stdout};
 
 use firstlight_device::Device;
 use firstlight_generate::{
-    ChatTemplate, DEFAULT_MAX_TOKENS, Error as TextError, Flags, Generation, GenerationRequest, Message,
-    Settings as Generating, Step,
+    ChatTemplate, DEFAULT_MAX_TOKENS, Error as TextError, Flags, Generation, GenerationRequest,
+    Message, Settings as Generating, Step,
 };
 use firstlight_model::{
     DEFAULT_CHUNK_ROWS, Decoder, Group, PromptRows, Sequence, Settings as Decoding, Spec,
@@ -41,7 +41,8 @@ fn answer(
     opening: Opening,
     timeline: &Timeline,
 ) -> Result<(), Failure> {
-    let reading = start::read_and_choose(&args.model, &args.store, opening, timeline);
+    let template = start::chat_template(args.chat_template.as_deref())?;
+    let reading = start::read_and_choose(&args.model, &args.store, template, opening, timeline);
     let (ready, chosen) = runtime.block_on(reading)?;
     let start = Start { args, prompt, runtime, timeline, ready };
     let _guard = runtime.enter();

@@ -72,6 +72,7 @@ impl Begun {
         place: String,
         timeline: &Timeline,
     ) -> Result<Self, Failure> {
+        let template = start::chat_template(args.chat_template.as_deref())?;
         let threads = args.machine.threads();
         let opening = Opening::begin(&args.machine, threads, &args.store, timeline);
         let model = Model::new(names(&args.http.served_model_name, &place), timeline.clone());
@@ -80,6 +81,7 @@ impl Begun {
         let load = Load {
             args: Arc::clone(args),
             place,
+            template,
             timeline: timeline.clone(),
             model: model.clone(),
             io: runtime.handle().clone(),
@@ -200,17 +202,17 @@ async fn until_stopped(begun: &Begun, listener: Listener, args: &HttpArgs) -> Re
             None => std::future::pending().await,
         }
     };
-    let stop = async {
-        tokio::select! {
     let failed = async {
         if args.exit_on_failure { model.failed().await } else { std::future::pending().await }
     };
+    let stop = async {
+        tokio::select! {
             name = told.next() => tracing::info!("{name}: what runs is finished, nothing more is taken"),
             () = idle => tracing::info!("nobody has asked for anything for long enough"),
-        }
-    };
             // Who waits for an answer has been told, and why is in the log.
             () = failed => {}
+        }
+    };
     let give_up = async {
         tokio::select! {
             () = told_again() => {}
@@ -269,6 +271,8 @@ struct Load {
     args: Arc<ServeArgs>,
     /// Where the model is.
     place: String,
+    /// What takes the place of the model's.
+    template: Option<Vec<u8>>,
     timeline: Timeline,
     model: Model,
     /// Where everything is read.
@@ -295,9 +299,9 @@ impl Load {
 
     fn run(&self, opening: Opening) -> Result<(), Failure> {
         let _guard = self.io.enter();
-        let Self { args, place, timeline, .. } = self;
+        let Self { args, place, template, timeline, .. } = self;
         let cache = opening.cache;
-        let reading = start::read(place, &args.store, Kind::parse, timeline);
+        let reading = start::read(place, &args.store, template.clone(), Kind::parse, timeline);
         let chosen = opening.chosen(timeline);
         let (ready, chosen) = self.io.block_on(async { tokio::try_join!(reading, chosen) })?;
         self.model.is_loading();

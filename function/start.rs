@@ -5,7 +5,9 @@
 //! its own while they are answered. As soon as config.json and the heads are there, and it is known what computes, the
 //! plan is made, and the weights begin to stream: they do not wait for the tokenizer.
 
+use std::fs;
 use std::num::NonZero;
+use std::path::Path;
 use std::time::Duration;
 
 use firstlight_device::DType;
@@ -90,10 +92,23 @@ pub(crate) fn runtime(threads: NonZero<usize>) -> Result<Runtime, Failure> {
     runtime.map_err(Failure::io("starting the I/O threads"))
 }
 
-/// Reads what a plan needs, config.json by `parse`, and begins to read the rest.
+/// The chat template of a user, which takes the place of the model's.
+pub(crate) fn chat_template(path: Option<&Path>) -> Result<Option<Vec<u8>>, Failure> {
+    let Some(path) = path else { return Ok(None) };
+    let name = path.display().to_string();
+    let template = fs::read(path).map_err(Failure::io(name.as_str()))?;
+    match ChatTemplate::parse(None, Some(&template)) {
+        Ok(_) => Ok(Some(template)),
+        Err(source) => Err(Failure::ChatTemplate { name, source }),
+    }
+}
+
+/// Reads what a plan needs, config.json by `parse`, and begins to read the rest. A `template` takes the place of the
+/// model's.
 pub(crate) async fn read<S>(
     model: &str,
     args: &StoreArgs,
+    template: Option<Vec<u8>>,
     parse: fn(&[u8]) -> Result<S, ModelError>,
     timeline: &Timeline,
 ) -> Result<Ready<S>, Failure> {
@@ -106,7 +121,7 @@ pub(crate) async fn read<S>(
     let (known, (tokenizer, extras)) = tokio::join!(biased; model, behind);
     let known = known?;
     let config = known.config.clone();
-    let texts = tokio::spawn(async move { texts(extras, &config).await });
+    let texts = tokio::spawn(async move { texts(extras, template, &config).await });
     Ok(Ready { known, tokenizer, texts })
 }
 
@@ -114,11 +129,12 @@ pub(crate) async fn read<S>(
 pub(crate) async fn read_and_choose(
     model: &str,
     args: &StoreArgs,
+    template: Option<Vec<u8>>,
     opening: Opening,
     timeline: &Timeline,
 ) -> Result<(Ready, Chosen), Failure> {
     let cache = opening.cache;
-    let reading = read(model, args, Spec::parse, timeline);
+    let reading = read(model, args, template, Spec::parse, timeline);
     let (ready, chosen) = tokio::try_join!(reading, opening.chosen(timeline))?;
     timeline.describe("architecture", ready.known.spec.architecture);
     let chosen = chosen.keeping(cache, ready.known.dtype())?;
@@ -179,6 +195,7 @@ pub(crate) fn stream<P: Processor>(
     planning.end();
     timeline.mark(Mark::Planned);
     timeline.count(Counter::WeightBytes, needed_bytes(&plan, order));
+    tell_of_unused(&spec.leftover(unused(&plan, checkpoint))?);
     let needs = processor.check_memory(location, &plan, &foreseen.footprint(spec))?;
     let remote = !matches!(location, Location::Folder { .. });
     let fetched_bytes = remote.then(|| plan.fetched_bytes());
@@ -186,23 +203,6 @@ pub(crate) fn stream<P: Processor>(
     Ok(Begun { order, plan_limits, fetched_bytes, needs, layers })
 }
 
-/// Reads what says what a model is: config.json and the heads of its shards.
-pub(crate) async fn known(
-    model: &str,
-    args: &StoreArgs,
-    timeline: &Timeline,
-) -> Result<Known, Failure> {
-    let (location, reader) = open_store(model, args, timeline).await?;
-    read_model(location, reader, Spec::parse, timeline).await
-}
-    tell_of_unused(&spec.leftover(unused(&plan, checkpoint))?);
-
-/// What was loaded, as a model takes it.
-pub(crate) fn group<T>(layer: Layer<T>) -> Group<T> {
-    Group { stage: layer.stage, tensors: layer.tensors }
-}
-
-/// The stages of `spec` as a plan wants them.
 /// The names of the tensors that a plan leaves out.
 pub(crate) fn unused<'a>(plan: &Plan, from: &'a Checkpoint) -> impl Iterator<Item = &'a str> {
     plan.unused(&from.manifest).map(|(_, entry)| entry.name.as_str())
@@ -218,6 +218,22 @@ pub(crate) fn tell_of_unused(names: &[&str]) {
     }
 }
 
+/// Reads what says what a model is: config.json and the heads of its shards.
+pub(crate) async fn known(
+    model: &str,
+    args: &StoreArgs,
+    timeline: &Timeline,
+) -> Result<Known, Failure> {
+    let (location, reader) = open_store(model, args, timeline).await?;
+    read_model(location, reader, Spec::parse, timeline).await
+}
+
+/// What was loaded, as a model takes it.
+pub(crate) fn group<T>(layer: Layer<T>) -> Group<T> {
+    Group { stage: layer.stage, tensors: layer.tensors }
+}
+
+/// The stages of `spec` as a plan wants them.
 pub(crate) fn stages(spec: &Spec, order: StageOrder) -> Vec<Stage> {
     wanted(spec.stages(order))
 }
@@ -384,9 +400,11 @@ async fn read_extras(reader: Reader) -> Result<Extras, StoreError> {
 
 async fn texts(
     extras: JoinHandle<Result<Extras, StoreError>>,
+    template: Option<Vec<u8>>,
     config: &[u8],
 ) -> Result<Texts, Failure> {
     let [generation, tokenizer_config, chat_template] = extras.await??;
+    let chat_template = template.or(chat_template);
     let generation = GenerationConfig::parse(generation.as_deref(), config)?;
     let template = ChatTemplate::parse(tokenizer_config.as_deref(), chat_template.as_deref());
     match template {

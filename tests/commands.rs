@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::ffi::OsStr;
 use std::fs;
 
 use firstlight_bucket::tls::{LOCALHOST_CERTIFICATE_PEM, LOCALHOST_KEY_PEM};
@@ -169,4 +170,24 @@ fn errors_are_json_where_logs_are() {
     let run = Firstlight::new(["run", "/no/such/model", "Once", "--log=json"]).run().failure();
     let line: Value = serde_json::from_str(run.stderr.lines().last().unwrap()).unwrap();
     assert!(line["fields"]["error"].as_str().unwrap().contains("/no/such/model"), "{line}");
+}
+
+#[test]
+fn a_chat_template_of_the_user_takes_the_place_of_the_models() {
+    let folder = tempfile::tempdir().unwrap();
+    let template = folder.path().join("story.jinja");
+    let model = demo_model();
+    let run = |message: &str, text: &str| {
+        fs::write(&template, text).unwrap();
+        let fixed = ["--chat", "--max-tokens=8", "--temperature=0", "--chat-template"];
+        let arguments = [&["run", model.to_str().unwrap(), message][..], &fixed].concat();
+        Firstlight::new(arguments.into_iter().map(OsStr::new).chain([template.as_os_str()])).run()
+    };
+    let constant = |message| run(message, "Once upon a time{# no message #}").success().stdout;
+    assert_eq!(constant("A cat"), constant("A dog"));
+    let varied = |message| run(message, "{{ messages[0].content }}").success().stdout;
+    assert_ne!(varied("A cat"), varied("The old man"));
+    let wrong = run("A cat", "{% if %}").failure().stderr;
+    let named = format!("error: `{}`: the chat template does not parse", template.display());
+    assert!(wrong.starts_with(&named), "{wrong}");
 }
