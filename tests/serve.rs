@@ -508,3 +508,51 @@ fn a_server_without_a_model_says_where_it_looked() {
     let finished = Firstlight::new(["serve", "--port=0"]).env("MODEL", "").run().failure();
     assert!(finished.stderr.contains("no model was named: MODEL and STORAGE_URI"), "{finished}");
 }
+
+#[test]
+fn a_load_that_failed_ends_the_process_where_that_was_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = Serving::start(&[folder.path().to_str().unwrap(), "--exit-on-failure"]);
+    assert_eq!(server.ended().code(), Some(1));
+    assert!(server.log().contains("has no config.json"), "{}", server.log());
+}
+
+#[test]
+fn a_key_that_is_blank_opens_no_door() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("keys");
+    fs::write(&file, "# nobody yet\n\n").unwrap();
+    let serve = |arguments: &[&str], key: Option<&str>| {
+        let command = Firstlight::new(["serve", "model", "--port=0"].iter().chain(arguments));
+        let command = key.into_iter().fold(command, |it, key| it.env("FIRSTLIGHT_API_KEY", key));
+        command.run().failure().stderr
+    };
+    for key in ["", " \n"] {
+        let said = serve(&[], Some(key));
+        assert!(said.starts_with("error: `FIRSTLIGHT_API_KEY` has no API key"), "{said}");
+    }
+    assert!(serve(&["--api-key="], None).contains("has no API key"));
+    let file = file.to_str().unwrap();
+    let said = serve(&["--api-key-file", file], Some("one"));
+    assert!(said.starts_with(&format!("error: `{file}` has no API key")), "{said}");
+}
+
+#[test]
+fn whether_a_key_is_needed_is_in_the_log() {
+    let model = demo_model();
+    let model = model.to_str().unwrap();
+    let said = |arguments: &[&str], key: Option<&str>| {
+        let arguments = [&[model, "--log-level=info"], arguments].concat();
+        let server = Serving::start_with(&arguments, |it| {
+            key.into_iter()
+                .fold(it, |it, key| it.env("FIRSTLIGHT_APIKEY", "x").env("FIRSTLIGHT_API_KEY", key))
+        });
+        server.until(|status| status["state"] == "READY");
+        server.log()
+    };
+    let open = said(&[], None);
+    assert!(open.contains(" INFO requests need no API key; they come from this machine"), "{open}");
+    let guarded = said(&[], Some("one"));
+    assert!(guarded.contains(" INFO requests need one of 1 API keys"), "{guarded}");
+    assert!(guarded.contains(" WARN no option has the variable `FIRSTLIGHT_APIKEY`"), "{guarded}");
+}

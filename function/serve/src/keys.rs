@@ -106,7 +106,17 @@ mod tests {
         for given in ["Bearer one", "bearer two#2", "BEARER  three "] {
             assert!(passes(&keys, Some(given)), "{given}");
         }
-        for given in ["Bearer # comment", "Bearer #", "", "one", "Bearer", "Bearer ", "Bearer o", "Bearer onee", "Basic one"] {
+        for given in [
+            "Bearer # comment",
+            "Bearer #",
+            "",
+            "one",
+            "Bearer",
+            "Bearer ",
+            "Bearer o",
+            "Bearer onee",
+            "Basic one",
+        ] {
             assert!(!passes(&keys, Some(given)), "{given}");
         }
         assert!(!passes(&keys, None));
