@@ -1,45 +1,43 @@
-//! What a model is, what would be fetched in which order, and how long that takes: from config.json and the heads of its
-//! shards alone.
+//! What a model is, what would be fetched in which order, and how long that takes: from config.json, the heads of its
+//! shards and its small files alone.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{Write as _, stdout};
 
 use firstlight_device::Team;
-use firstlight_model::StageOrder;
+use firstlight_load::Checkpoint;
 use firstlight_plan::Plan;
 use firstlight_timeline::{Rate, Timeline};
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::args::InspectArgs;
 use crate::failure::Failure;
-use crate::processor::{self, Outlook};
-use crate::start::{self, Foreseen, Known};
+use crate::start;
+use crate::subject::{self, Found, Subject};
 
-/// Prints what `args.model` is.
+/// Prints what `args.model` is. One without a tokenizer is no whole model, which is the last word on it.
 pub(crate) fn inspect(args: &InspectArgs, timeline: &Timeline) -> Result<(), Failure> {
     let runtime = start::runtime(Team::default_threads())?;
-    let known = runtime.block_on(start::known(&args.model, &args.store, timeline))?;
+    let found = runtime.block_on(subject::find(args, timeline));
     runtime.shutdown_background();
-    // That of a short prompt, which most starts use.
-    let foreseen = Foreseen::Answer { prompt_bytes: 0, tokens: 0 };
-    let order = start::order(&known.location, &known.spec, &known.checkpoint, foreseen);
-    let stages = start::stages(&known.spec, order);
-    let limits = start::plan_limits(&args.store);
-    let plan = Plan::new(&known.checkpoint.manifest, &stages, &limits)?;
-    let outlook = processor::foreseen(&args.processor, known.dtype())?;
-    let inspection = Inspection::new(args, &known, (&plan, order), outlook);
+    let found = found?;
+    let inspection = Inspection::new(args, &found, found.subject(args)?);
     let text = if args.json {
         serde_json::to_string_pretty(&inspection).expect("string keys, finite numbers") + "\n"
     } else {
         inspection.text(args)
     };
-    let written = stdout().lock().write_all(text.as_bytes());
-    match written {
+    match stdout().lock().write_all(text.as_bytes()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(Failure::io("standard output")(error))
+            return Err(Failure::io("standard output")(error));
         }
-        _ => Ok(()),
+        _ => {}
+    }
+    match found.tokenizer_bytes {
+        Some(_) => Ok(()),
+        None => Err(Failure::NoTokenizer { location: found.known.location.to_string() }),
     }
 }
 
@@ -48,11 +46,16 @@ pub(crate) fn inspect(args: &InspectArgs, timeline: &Timeline) -> Result<(), Fai
 struct Inspection {
     location: String,
     device: String,
-    #[serde(serialize_with = "as_map")]
-    model: Vec<(&'static str, String)>,
+    model: Value,
+    /// The same for a reader.
+    #[serde(skip)]
+    rows: Vec<(&'static str, String)>,
+    tokenizer_bytes: Option<u64>,
     weight_bytes: u64,
-    kv_cache_dtype: String,
-    kv_cache_bytes_per_position: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kv_cache_dtype: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kv_cache_bytes_per_position: Option<u64>,
     dtypes: BTreeMap<String, Count>,
     shards: Vec<ShardLine>,
     order: &'static str,
@@ -119,46 +122,45 @@ struct Prediction {
 }
 
 impl Inspection {
-    fn new(
-        args: &InspectArgs,
-        known: &Known,
-        (plan, order): (&Plan, StageOrder),
-        outlook: Outlook,
-    ) -> Self {
-        let manifest = &known.checkpoint.manifest;
-        let needed_bytes = start::needed_bytes(plan, order);
+    fn new(args: &InspectArgs, found: &Found, subject: Subject) -> Self {
+        let Subject { rows, facts, device, cache, plan, order, needed_bytes } = subject;
+        let checkpoint = &found.known.checkpoint;
         Self {
-            location: known.location.to_string(),
-            device: outlook.device,
-            model: known.spec.summary(),
+            location: found.known.location.to_string(),
+            device,
+            model: facts,
+            rows,
+            tokenizer_bytes: found.tokenizer_bytes,
             weight_bytes: plan.weight_bytes(),
-            kv_cache_dtype: outlook.cache.to_string(),
-            kv_cache_bytes_per_position: known.spec.kv_bytes_per_position(outlook.cache),
-            dtypes: dtypes(plan),
-            shards: shards(known),
-            order: match order {
-                StageOrder::LayersFirst => "the prompt's embedding rows, layers, head",
-                StageOrder::EmbeddingFirst => "embeddings, layers, head",
-            },
-            stages: stages(plan),
-            fetches: fetches(known, plan),
+            kv_cache_dtype: cache.as_ref().map(|cache| cache.dtype.to_string()),
+            kv_cache_bytes_per_position: cache.map(|cache| cache.bytes_per_position),
+            dtypes: dtypes(&plan),
+            shards: shards(checkpoint),
+            order,
+            stages: stages(&plan),
+            fetches: fetches(checkpoint, &plan),
             fetched_bytes: plan.fetched_bytes(),
             arena_bytes: plan.arena_bytes,
             predictions: args.link.iter().map(|link| predict(args, needed_bytes, *link)).collect(),
-            tensors: tensors(known),
-            unused: plan.unused(manifest).map(|(_, entry)| entry.name.clone()).collect(),
+            tensors: tensors(checkpoint),
+            unused: start::unused(&plan, checkpoint).map(str::to_owned).collect(),
         }
     }
 
     fn text(&self, args: &InspectArgs) -> String {
         let mut out = format!("{}\n\n", self.location);
-        for (key, value) in &self.model {
+        for (key, value) in &self.rows {
             line(&mut out, &format!("  {key:<24} {value}"));
         }
+        let tokenizer = self.tokenizer_bytes.map_or_else(|| "missing".to_owned(), bytes);
+        line(&mut out, &format!("  {:<24} {tokenizer}", "tokenizer"));
         line(&mut out, &format!("  {:<24} {}", "weights", bytes(self.weight_bytes)));
         line(&mut out, &format!("  {:<24} {}", "device", self.device));
-        let (cached, dtype) = (self.kv_cache_bytes_per_position, &self.kv_cache_dtype);
-        line(&mut out, &format!("  {:<24} {cached} bytes a position, in {dtype}", "kv cache"));
+        if let Some((cached, dtype)) =
+            self.kv_cache_bytes_per_position.zip(self.kv_cache_dtype.as_ref())
+        {
+            line(&mut out, &format!("  {:<24} {cached} bytes a position, in {dtype}", "kv cache"));
+        }
         self.write_files(&mut out);
         self.write_plan(&mut out, args);
         self.write_predictions(&mut out, args);
@@ -267,8 +269,8 @@ fn dtypes(plan: &Plan) -> BTreeMap<String, Count> {
     counts
 }
 
-fn shards(known: &Known) -> Vec<ShardLine> {
-    let shards = known.checkpoint.manifest.shards().iter().zip(&known.checkpoint.objects);
+fn shards(checkpoint: &Checkpoint) -> Vec<ShardLine> {
+    let shards = checkpoint.manifest.shards().iter().zip(&checkpoint.objects);
     let line = |(shard, object): (&firstlight_plan::Shard, &firstlight_store::Object)| ShardLine {
         name: shard.name.clone(),
         bytes: shard.size,
@@ -293,10 +295,10 @@ fn stages(plan: &Plan) -> Vec<StageLine> {
     plan.stages.iter().map(line).collect()
 }
 
-fn fetches(known: &Known, plan: &Plan) -> Vec<FetchLine> {
+fn fetches(checkpoint: &Checkpoint, plan: &Plan) -> Vec<FetchLine> {
     let line = |fetch: &firstlight_plan::Fetch| FetchLine {
         stage: plan.stages[fetch.stage].name.clone(),
-        shard: known.checkpoint.manifest.shards()[fetch.shard].name.clone(),
+        shard: checkpoint.manifest.shards()[fetch.shard].name.clone(),
         start: fetch.range.start,
         end: fetch.range.end,
         tensors: fetch.places.len(),
@@ -304,8 +306,8 @@ fn fetches(known: &Known, plan: &Plan) -> Vec<FetchLine> {
     plan.fetches.iter().map(line).collect()
 }
 
-fn tensors(known: &Known) -> Vec<TensorLine> {
-    let manifest = &known.checkpoint.manifest;
+fn tensors(checkpoint: &Checkpoint) -> Vec<TensorLine> {
+    let manifest = &checkpoint.manifest;
     let line = |(shard, entry): (usize, &firstlight_plan::TensorEntry)| TensorLine {
         name: entry.name.clone(),
         dtype: entry.dtype.to_string(),
@@ -338,14 +340,6 @@ fn predict(args: &InspectArgs, needed_bytes: u64, link: Rate) -> Prediction {
         floor_s: needed_bytes as f64 / link.bytes_per_s() as f64,
         first_token_s: 2.0 * first_byte_s + needed_bytes as f64 / reached,
     }
-}
-
-/// Pairs in their order, as a JSON object.
-fn as_map<S: serde::Serializer>(
-    pairs: &[(&'static str, String)],
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    serializer.collect_map(pairs.iter().map(|(key, value)| (key, value)))
 }
 
 fn bytes(bytes: u64) -> String {

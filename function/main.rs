@@ -9,6 +9,7 @@
 //! - [`start`]: everything that a cold start does at once: store, heads, small files, tokenizer, plan, load;
 //!   [`embedding`]: what a pass reads of the table before it is there
 //! - [`run`], [`serve`], [`embed`], [`inspect`], [`health`], [`demo`]: the commands; [`lambda`]: `serve` as a function
+//! - [`subject`]: what `inspect` tells of a model by its kind
 //! - [`prompt`], [`progress`], [`report`], [`log`]: what comes in from and goes out to whoever called
 //! - [`engine`]: what answers many at once may use of this machine, and the model that it drives
 //! - [`memory`]: what a model needs, and what this process may use; [`control_group`]: what is left of a limit
@@ -37,6 +38,7 @@ mod run;
 mod serve;
 mod size;
 mod start;
+mod subject;
 mod variables;
 
 use std::process::ExitCode;

@@ -81,8 +81,13 @@ pub(crate) struct Known<S = Spec> {
 impl Known {
     /// What the weights are made of: the first that a pass needs. Of a model without it the plan says so.
     pub(crate) fn dtype(&self) -> DType {
-        self.checkpoint.dtype(self.spec.embedding_name()).unwrap_or(DType::F32)
+        dtype(&self.spec, &self.checkpoint)
     }
+}
+
+/// What the weights of a decoder are made of.
+pub(crate) fn dtype(spec: &Spec, checkpoint: &Checkpoint) -> DType {
+    checkpoint.dtype(spec.embedding_name()).unwrap_or(DType::F32)
 }
 
 /// The runtime of everything that waits. The caller's thread is the one that computes.
@@ -216,16 +221,6 @@ pub(crate) fn tell_of_unused(names: &[&str]) {
             "{count} tensors of the checkpoint are not used, such as `{first}`: `firstlight inspect` lists them"
         );
     }
-}
-
-/// Reads what says what a model is: config.json and the heads of its shards.
-pub(crate) async fn known(
-    model: &str,
-    args: &StoreArgs,
-    timeline: &Timeline,
-) -> Result<Known, Failure> {
-    let (location, reader) = open_store(model, args, timeline).await?;
-    read_model(location, reader, Spec::parse, timeline).await
 }
 
 /// What was loaded, as a model takes it.
@@ -387,9 +382,9 @@ pub(crate) async fn read_tokenizer(
 
 /// The optional files, each where it is there: `generation_config.json`, `tokenizer_config.json` and
 /// `chat_template.jinja`.
-type Extras = [Option<Vec<u8>>; 3];
+pub(crate) type Extras = [Option<Vec<u8>>; 3];
 
-async fn read_extras(reader: Reader) -> Result<Extras, StoreError> {
+pub(crate) async fn read_extras(reader: Reader) -> Result<Extras, StoreError> {
     let (generation, tokenizer, chat) = tokio::try_join!(
         reader.optional("generation_config.json", SMALL_LIMIT_BYTES),
         reader.optional("tokenizer_config.json", SMALL_LIMIT_BYTES),
@@ -398,7 +393,7 @@ async fn read_extras(reader: Reader) -> Result<Extras, StoreError> {
     Ok([generation, tokenizer, chat])
 }
 
-async fn texts(
+pub(crate) async fn texts(
     extras: JoinHandle<Result<Extras, StoreError>>,
     template: Option<Vec<u8>>,
     config: &[u8],

@@ -5,6 +5,7 @@ mod support;
 
 use std::ffi::OsStr;
 use std::fs;
+use std::path::Path;
 
 use firstlight_bucket::tls::{LOCALHOST_CERTIFICATE_PEM, LOCALHOST_KEY_PEM};
 use firstlight_bucket::{Bucket, Builder, Objects, Running};
@@ -132,6 +133,10 @@ fn inspect_tells_what_would_be_fetched_and_fetches_no_weights() {
     assert_eq!(json["weight_bytes"], 3_985_536);
     assert_eq!(json["dtypes"]["BF16"]["tensors"], 47);
     assert_eq!(json["kv_cache_dtype"], "F32", "on a CPU");
+    assert_eq!(json["model"]["layers"], 5);
+    assert_eq!(json["model"]["parameters"], 3_985_536 / 2);
+    assert_eq!(json["model"]["chat_template"], false);
+    assert!(json["tokenizer_bytes"].as_u64().unwrap() > 10_000);
     let stages: Vec<_> =
         json["stages"].as_array().unwrap().iter().map(|s| s["name"].as_str().unwrap()).collect();
     assert_eq!(
@@ -150,6 +155,40 @@ fn inspect_tells_what_would_be_fetched_and_fetches_no_weights() {
     {
         assert!(text.contains(expected), "{expected:?} is missing in {text}");
     }
+}
+
+#[test]
+fn inspect_tells_of_a_model_of_embeddings_too() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny-random-bert");
+    let inspect = |extra: &[&str]| {
+        Firstlight::new([&["inspect", folder.to_str().unwrap()], extra].concat()).run()
+    };
+    let told = inspect(&["--json"]).failure();
+    assert!(told.stderr.contains("has no tokenizer.json"), "it has none: {told}");
+    let json: Value = serde_json::from_str(&told.stdout).unwrap();
+    let config = fs::read_to_string(folder.join("config.json")).unwrap();
+    let config: Value = serde_json::from_str(&config).unwrap();
+    assert_eq!(json["model"]["architecture"], config["architectures"][0]);
+    assert_eq!(json["model"]["layers"], config["num_hidden_layers"]);
+    assert_eq!(json["model"]["heads"], config["num_attention_heads"]);
+    assert_eq!(json["stages"][0]["name"], "embeddings");
+    assert!(json["arena_bytes"].as_u64() >= json["weight_bytes"].as_u64());
+    assert!(json.get("kv_cache_dtype").is_none(), "nothing is kept");
+    let text = inspect(&["--tensors"]).stdout;
+    for expected in ["pooling", "longest text", "embeddings, layers", "first token"] {
+        assert!(text.contains(expected), "{expected:?} is missing in {text}");
+    }
+}
+
+#[test]
+fn inspect_fails_where_run_would_for_want_of_a_tokenizer() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["config.json", "model.safetensors"] {
+        fs::copy(demo_model().join(name), folder.path().join(name)).unwrap();
+    }
+    let told = Firstlight::new(["inspect", folder.path().to_str().unwrap()]).run().failure();
+    assert!(told.stdout.contains("LlamaForCausalLM") && told.stdout.contains("missing"), "{told}");
+    assert!(told.stderr.contains("has no tokenizer.json"), "{told}");
 }
 
 #[test]
