@@ -327,7 +327,7 @@ mod tests {
             patience.poll_end(&mut Context::from_waker(std::task::Waker::noop())).is_ready()
         };
         assert!(is_over(Duration::ZERO).await);
-        assert!(!is_over(Duration::from_secs(3600)).await);
+        assert!(!is_over(Duration::from_hours(1)).await);
     }
 
     #[test]

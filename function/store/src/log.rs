@@ -162,7 +162,7 @@ mod tests {
         let label = Label { stage: "x".into(), attempt: 1, hedge: false, is_weights: true };
         let mut log = Log::new(&timeline, "x".into(), 0..9, label);
         log.received(9, 9);
-        log.held(Duration::from_secs(3600));
+        log.held(Duration::from_hours(1));
         assert_eq!(log.latencies().1, Duration::ZERO);
     }
 }
