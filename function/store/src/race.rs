@@ -60,7 +60,7 @@ impl Wire {
         let (before, held) = (landing.reached(), landing.held.total());
         let mut watch = self.hedging.watch(landing.range.end - before);
         self.until(|waited| {
-            let for_server = waited.saturating_sub(landing.held.total() - held);
+            let for_server = waited.saturating_sub(landing.held.total().saturating_sub(held));
             watch.is_late(for_server, landing.reached() - before)
         })
         .await;
