@@ -14,6 +14,7 @@ mod sampling;
 mod store;
 
 use std::num::NonZero;
+use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use firstlight_timeline::Rate;
