@@ -103,7 +103,7 @@ resource "aws_sqs_queue" "this" {
 
   redrive_policy = jsonencode({
     deadLetterTargetArn = aws_sqs_queue.dead_letters.arn
-    maxReceiveCount     = 3
+    maxReceiveCount     = 5 # as Lambda asks: a message that meets no free instance counts as tried
   })
 }
 
@@ -159,7 +159,7 @@ resource "aws_lambda_event_source_mapping" "queue" {
 
 resource "aws_cloudwatch_metric_alarm" "dead_letters" {
   alarm_name          = "${var.name}-dead-letters"
-  alarm_description   = "Objects or messages were given up after three attempts."
+  alarm_description   = "Objects or messages were given up after all their attempts."
   namespace           = "AWS/SQS"
   metric_name         = "ApproximateNumberOfMessagesVisible"
   dimensions          = { QueueName = aws_sqs_queue.dead_letters.name }

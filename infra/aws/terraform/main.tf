@@ -1,6 +1,11 @@
 # firstlight as an AWS Lambda function: a URL that streams answers, a bucket whose new objects are answered, and a queue of
 # requests. Idle, nothing runs. The same as ../sam.yaml.
 #
+#   infra/lambda arm64     makes the package
+#   terraform init && terraform apply
+#
+# in the root of the repository, or where source and package say, with this in a file beside the provider's region:
+#
 #   module "firstlight" {
 #     source       = "./infra/aws/terraform"
 #     package      = "target/lambda/arm64.zip"

@@ -74,7 +74,7 @@ variable "timeout_s" {
 
 variable "reserved_concurrency" {
   type        = number
-  description = "Instances at most; each has the model in its memory, and answers one request at a time. 0 is as many as the account has."
+  description = "Instances at most, each of which answers one request at a time; 0 is as many as the account has."
   # An account has to have 100 more, or it refuses the function: new ones have ten in all.
   default = 10
 
@@ -86,7 +86,7 @@ variable "reserved_concurrency" {
 
 variable "queue_concurrency" {
   type        = number
-  description = "Of these, so many at most for the queue."
+  description = "Instances at most that work on the queue, of reserved_concurrency."
   default     = 5
 
   validation {
@@ -126,8 +126,13 @@ variable "url_auth" {
 
 variable "api_key_secret" {
   type        = string
-  description = "The name of a secret of Secrets Manager whose text is the key that requests must have."
+  description = "The name of a secret of Secrets Manager whose text is the key that requests to an open URL must have."
   default     = ""
+
+  validation {
+    condition     = var.api_key_secret == "" || var.url_auth == "NONE"
+    error_message = "A signed request has no place for a key: this is for url_auth NONE."
+  }
 }
 
 variable "log_days" {
