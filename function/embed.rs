@@ -11,7 +11,7 @@ use firstlight_device::Device;
 use firstlight_generate::embed::{Embedder, Job, Limits, Out, Worker};
 use firstlight_generate::engine::{Cancelled, Refusal};
 use firstlight_generate::{Error as TextError, Tokenizer};
-use firstlight_load::Layers;
+use firstlight_load::{Layers, Stamps};
 use firstlight_model::{
     Embeds, Encoder, EncoderSettings, EncoderSpec, Footprint, Names, Sentence, SentenceFiles,
 };
@@ -156,6 +156,11 @@ impl Ready {
 }
 
 impl<T> Weights<T> {
+    /// The files that are used where they lie.
+    pub(crate) fn stamps(&self) -> Stamps {
+        self.layers.stamps()
+    }
+
     /// The model, whose weights are on their way to `device`.
     pub(crate) fn on<D: Device<Tensor = T>>(
         self,

@@ -18,6 +18,7 @@ use std::thread;
 use std::time::Duration;
 
 use firstlight_generate::Engine;
+use firstlight_load::Stamps;
 use firstlight_model::{Draw, Embeds, Error as ModelError, Kind, Passes, Rows};
 use firstlight_serve::{
     Keys, Limits, Listener, Memory, Model, Ready, Server, Settings, Speech, State,
@@ -26,6 +27,7 @@ use firstlight_store::Location;
 use firstlight_timeline::Timeline;
 use tokio::runtime::{Handle, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 use crate::args::{HttpArgs, ReadyWhen, ServeArgs};
@@ -37,6 +39,8 @@ use crate::{embed, engine, report, start};
 
 /// How long the last pass may take once nobody waits for it. One of 512 rows of a large model takes half of it.
 const LAST_PASS: Duration = Duration::from_secs(2);
+/// How often idle files are looked at: no platform asks more often whether an instance lives.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Serves until it is told to stop, or until nobody has asked for anything for long enough.
 pub(crate) fn serve(args: ServeArgs, timeline: &Timeline) -> Result<(), Failure> {
@@ -347,11 +351,23 @@ impl Load {
         let embed::Begun { embedder, worker, weights, needs } = begun;
         self.announce(&needs);
         model.embeds(embedder);
+        let stamps = self.watched(weights.stamps());
         processor.compute(|device| {
             let passes = weights.on(device)?;
-            let passes = Announced { passes, model: model.clone(), is_ready: false };
+            let (model, stamps) = (model.clone(), stamps.clone());
+            let passes = Announced { passes, model, stamps, is_ready: false };
             worker.run(passes).map_err(Failure::Embedder)
-        })
+        })?;
+        // Where nobody asked for anything since, the worker has not seen it.
+        Ok(stamps.check()?)
+    }
+
+    /// These files, from now on looked after.
+    fn watched(&self, stamps: Stamps) -> Stamps {
+        if !stamps.is_empty() {
+            self.io.spawn(look_after(stamps.clone(), self.model.clone()));
+        }
+        stamps
     }
 
     /// What the process will need, but for what requests and answers bring along.
@@ -373,22 +389,45 @@ impl Load {
         let texts = io.block_on(texts)??;
         let (engine, worker) = Engine::new(tokenizer.clone(), limits);
         model.speaks(Speech::new(tokenizer, texts.template, texts.generation, engine));
+        let stamps = self.watched(begun.layers.stamps());
         processor.compute(|device| {
             let passes = engine::model(device, known, begun, &limits, timeline)?;
-            let passes = Announced { passes, model: model.clone(), is_ready: false };
-            Ok(worker.run(passes)?)
-        })
+            let (model, stamps) = (model.clone(), stamps.clone());
+            let passes = Announced { passes, model, stamps, is_ready: false };
+            worker.run(passes).map_err(Failure::Engine)
+        })?;
+        Ok(stamps.check()?)
     }
 }
 
-/// A model that says when all of its weights are there.
+/// Looks after files that are used where they lie, also while nobody asks for anything: an instance whose weights were
+/// changed is not alive.
+async fn look_after(stamps: Stamps, model: Model) {
+    while model.state() != State::Failed {
+        sleep(LOOK_AGAIN).await;
+        let stamps = stamps.clone();
+        // A file system may take its time.
+        if let Ok(Err(error)) = spawn_blocking(move || stamps.check()).await {
+            tracing::error!(%error, "the model cannot be served any more");
+            model.has_failed(error.to_string());
+        }
+    }
+}
+
+/// A model that says when all of its weights are there, and computes with no others.
 struct Announced<P> {
     passes: P,
     model: Model,
+    stamps: Stamps,
     is_ready: bool,
 }
 
 impl<P> Announced<P> {
+    /// Before a pass, lest pages are touched that are gone, and behind it, lest its results are told.
+    fn check(&self) -> Result<(), ModelError> {
+        self.stamps.check().map_err(|error| ModelError::Load(Box::new(error)))
+    }
+
     fn announce(&mut self) {
         if !self.is_ready {
             self.is_ready = true;
@@ -409,7 +448,9 @@ impl<E: Embeds> Embeds for Announced<E> {
 
     /// Takes all the weights that are still to come.
     fn embed(&mut self, texts: &[&[u32]]) -> Result<Vec<Vec<f32>>, ModelError> {
+        self.check()?;
         let embeddings = self.passes.embed(texts)?;
+        self.check()?;
         self.announce();
         Ok(embeddings)
     }
@@ -434,10 +475,12 @@ impl<P: Passes> Passes for Announced<P> {
     }
 
     fn forward(&mut self, rows: &[Rows<'_>]) -> Result<(), ModelError> {
+        self.check()?;
         self.passes.forward(rows)
     }
 
     fn open(&mut self, rows: &[Rows<'_>]) -> Result<(), ModelError> {
+        self.check()?;
         self.passes.open(rows)
     }
 
@@ -450,15 +493,20 @@ impl<P: Passes> Passes for Announced<P> {
     }
 
     fn logits(&mut self) -> Result<Vec<f32>, ModelError> {
+        self.check()?;
         self.passes.logits()
     }
 
     fn draw(&mut self, draws: &[Option<Draw>]) -> Result<Vec<Option<u32>>, ModelError> {
+        self.check()?;
         self.passes.draw(draws)
     }
 
     fn forward_all(&mut self, rows: Rows<'_>) -> Result<Vec<f32>, ModelError> {
-        self.passes.forward_all(rows)
+        self.check()?;
+        let logits = self.passes.forward_all(rows)?;
+        self.check()?;
+        Ok(logits)
     }
 }
 

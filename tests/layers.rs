@@ -57,8 +57,8 @@ const HOMES: &[(&str, &[&str])] = &[
     ("futures*", &["bucket", "store"]),
     ("async-trait", &["bucket", "firstlight", "serve", "store"]),
     // The operating system: memory of the weights, clocks of the timeline, reads past the page cache; always by
-    // rustix's safe calls. (The bucket imports nothing of libc: it turns a feature on.)
-    ("libc", &["bucket"]),
+    // rustix's safe calls, but for the handler of a signal. (The bucket imports nothing of libc: it turns a feature on.)
+    ("libc", &["bucket", "device"]),
     ("memmap2", &["bucket", "kernels", "store"]),
     ("rustix", &["device", "load", "timeline"]),
     // The driver of the GPU.

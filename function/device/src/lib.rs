@@ -9,6 +9,7 @@
 //! - [`arena`]: one reservation for all weights, cut into regions that are filled by whoever owns
 //!   them
 //! - [`resident`]: bytes of a mapped file, made resident before they are read
+//! - [`bus_error`]: what is said where that is no longer possible
 //! - [`tensor`]: a filled region with a dtype and a shape
 //! - `draw`: how a token is to be chosen where its logits are
 //! - [`cpu`]: the operations, by `firstlight-kernels`
@@ -17,6 +18,7 @@
 #![cfg_attr(test, allow(clippy::float_cmp, reason = "what is copied is exact, and tested to be"))]
 
 pub mod arena;
+pub mod bus_error;
 pub mod cpu;
 pub mod cuda;
 pub mod resident;

@@ -41,6 +41,17 @@ pub enum Error {
         /// Where the piece begins that could not be read.
         at: u64,
     },
+    /// A mapped file is not what it was when it was mapped.
+    #[error(
+        "`{object}` was changed in place while it was in use: {change}\nhint: start again; put a new version of a model \
+         into a new folder, or move each new file over the old one, whose content then stays"
+    )]
+    Rewritten {
+        /// The file's full name.
+        object: String,
+        /// What has changed.
+        change: String,
+    },
     /// The loading tasks ended without an answer: the runtime is being shut down.
     #[error("the load ended before {stage} was complete")]
     Cancelled {

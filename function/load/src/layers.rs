@@ -21,6 +21,7 @@ use crate::checkpoint::Checkpoint;
 use crate::cuda::{Arithmetic, Cuda};
 use crate::host::Host;
 use crate::mapped::Mapped;
+use crate::stamps::Stamps;
 use crate::stream::{Reading, Stream};
 
 /// The tensors of one stage: complete, and resident when the device comes to use them.
@@ -34,6 +35,7 @@ pub struct Layer<T = Tensor> {
 /// The stages of a plan in execution order, each as soon as it is complete.
 pub struct Layers<T = Tensor> {
     source: Box<dyn Source<T>>,
+    stamps: Stamps,
     computing: Computing,
 }
 
@@ -57,13 +59,13 @@ impl Layers {
         timeline: &Timeline,
     ) -> Result<Self, Error> {
         let computing = Computing::new(timeline.clone(), Arc::new(AtOnce));
-        if let Some(mapped) = Mapped::start(reader, checkpoint, &plan, timeline)? {
-            return Ok(Self { source: Box::new(mapped), computing });
+        if let Some((mapped, stamps)) = Mapped::start(reader, checkpoint, &plan, timeline)? {
+            return Ok(Self { source: Box::new(mapped), stamps, computing });
         }
         let landing = Host::new(plan.arena_bytes)?;
         let reading = Reading { reader, checkpoint, priority, timeline };
         let stream = Stream::start(landing, plan, reading)?;
-        Ok(Self { source: Box::new(stream), computing })
+        Ok(Self { source: Box::new(stream), stamps: Stamps::default(), computing })
     }
 }
 
@@ -85,7 +87,7 @@ impl<T: 'static> Layers<T> {
         let landing = Cuda::new(Arc::clone(ring), &plan, timeline)?;
         let reading = Reading { reader, checkpoint, priority: Priority::Weights, timeline };
         let stream = Stream::start(landing, plan, reading)?;
-        Ok(Self { source: Box::new(stream), computing })
+        Ok(Self { source: Box::new(stream), stamps: Stamps::default(), computing })
     }
 }
 
@@ -94,6 +96,12 @@ impl<T> Layers<T> {
     #[must_use]
     pub fn computing(&self) -> Computing {
         self.computing.clone()
+    }
+
+    /// The files that are in use where they lie, also when all layers were handed over.
+    #[must_use]
+    pub fn stamps(&self) -> Stamps {
+        self.stamps.clone()
     }
 }
 

@@ -12,12 +12,13 @@
 //! - [`layers`]: the iterator, and the clock that watches it
 //! - `stream`: ranges from the wire, or from local files (`files`), to their places in one arena
 //! - `landing`: where they land, as `stream` sees it: `host`, with `places`, where the bytes of one range go, or `cuda`
-//! - `mapped`: local files, used where the page cache has them
+//! - `mapped`: local files, used where the page cache has them; [`stamps`]: whether they are still what they were
 
 #![forbid(unsafe_code)]
 
 pub mod checkpoint;
 pub mod layers;
+pub mod stamps;
 
 mod cuda;
 mod error;
@@ -31,6 +32,7 @@ mod stream;
 pub use checkpoint::Checkpoint;
 pub use error::Error;
 pub use layers::{Computing, Layer, Layers};
+pub use stamps::Stamps;
 
 use firstlight_device::DType;
 use firstlight_plan::Dtype;

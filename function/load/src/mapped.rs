@@ -12,10 +12,11 @@
 //! and the copy costs two passes.
 //!
 //! Pages that are gone, because somebody truncates the file meanwhile, are an error where the thread meets them; where the
-//! arithmetic does, the process is ended by SIGBUS, as with every engine that maps its weights: a new version of a model
-//! is a new file, moved over the old one.
+//! arithmetic does, the process is ended by SIGBUS, with a word of why. A new version of a model is a new file, moved over
+//! the old one; that somebody wrote into the old one shows in its [`Stamps`].
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
@@ -24,12 +25,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use firstlight_device::{Tensor, resident};
+use firstlight_device::{Tensor, bus_error, resident};
 use firstlight_plan::{Placed, Plan, StagePlan};
-use firstlight_store::{Object, Reader};
+use firstlight_store::{Error as StoreError, Object, Reader};
 use firstlight_timeline::{At, FetchRecord, Mark, Outcome, Timeline};
 
 use crate::layers::Source;
+use crate::stamps::{Stamp, Stamps};
 use crate::{Checkpoint, Error, Layer, device_dtype};
 
 /// What is made resident at once: as much as a range from a store, so that both look alike on a timeline, and a hundred
@@ -67,16 +69,21 @@ impl Mapped {
         checkpoint: &Checkpoint,
         plan: &Plan,
         timeline: &Timeline,
-    ) -> Result<Option<Self>, Error> {
+    ) -> Result<Option<(Self, Stamps)>, Error> {
         if plan.stages.iter().flat_map(|stage| &stage.tensors).any(|placed| !is_contiguous(placed))
         {
             return Ok(None);
         }
         let mut shards = Vec::with_capacity(checkpoint.objects.len());
+        let mut stamps = Vec::with_capacity(checkpoint.objects.len());
         for object in &checkpoint.objects {
+            let Some(file) = reader.file(object)? else { return Ok(None) };
             let Some(bytes) = reader.map(object)? else { return Ok(None) };
-            shards.push(Shard { object: object.clone(), name: reader.locate(&object.key), bytes });
+            let name = reader.locate(&object.key);
+            stamps.push(stamp(file, name.clone())?);
+            shards.push(Shard { object: object.clone(), name, bytes });
         }
+        bus_error::explain();
         let shards: Arc<[Shard]> = shards.into();
         let stages = plan.stages.clone();
         let (sender, resident) = sync_channel(stages.len());
@@ -90,7 +97,8 @@ impl Mapped {
         };
         populating.begin(sender);
         let stages = stages.into_iter();
-        Ok(Some(Self { stages, shards, resident, timeline: timeline.clone() }))
+        let mapped = Self { stages, shards, resident, timeline: timeline.clone() };
+        Ok(Some((mapped, stamps.into_iter().collect())))
     }
 
     fn layer(&self, stage: &StagePlan) -> Result<Layer, Error> {
@@ -120,6 +128,11 @@ impl Source<Tensor> for Mapped {
     fn is_at_its_end(&self) -> bool {
         self.stages.len() == 0
     }
+}
+
+fn stamp(file: File, object: String) -> Result<Stamp, StoreError> {
+    let stamp = Stamp::new(file, object.clone());
+    stamp.map_err(|source| StoreError::File { object, source })
 }
 
 /// What is made resident together: a range of a shard.

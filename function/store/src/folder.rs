@@ -131,7 +131,7 @@ impl Store for Folder {
 fn map_file(file: &File) -> io::Result<Mmap> {
     // SAFETY: the mapping is read-only and private to this process. A model's files are not written in place while they
     // are served (a new version is a new file, moved over the old one, whose pages stay); who does it all the same
-    // changes weights under a running model, or has the process killed by SIGBUS, as with every engine that maps them.
+    // changes weights under a running model, which then ends, or has the process killed by SIGBUS.
     unsafe { Mmap::map(file) }
 }
 
