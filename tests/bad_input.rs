@@ -307,3 +307,44 @@ fn prompts_that_cannot_be_answered_are_named() {
     let form = Firstlight::new(["run", model, "Once", "--timeline=/tmp/x.pdf"]).run();
     fails(form, &["x.pdf", ".html"]);
 }
+
+#[test]
+fn a_variable_without_a_value_names_no_endpoint() {
+    let server = serve(objects(), Faults::default());
+    let run = ["run", MODEL, "Once", "--max-tokens=3"];
+    firstlight(&server, &run).env("AWS_ENDPOINT_URL_S3", "").run().success();
+    firstlight(&server, &[&run[..], &["--s3-endpoint="]].concat()).run().success();
+}
+
+/// What no attempt can mend is tried once.
+#[test]
+fn what_cannot_be_used_is_named_and_not_tried_again() {
+    let server = serve(objects(), Faults::default());
+    let (key, https) = ("-----BEGIN A-----", server.endpoint().replace("http:", "https:"));
+    for (model, name, value, expected) in [
+        (MODEL, "AWS_ENDPOINT_URL", "no url", "the S3 endpoint `no url` cannot be used"),
+        (
+            MODEL,
+            "AWS_ENDPOINT_URL_S3",
+            "localhost:1",
+            "the S3 endpoint `localhost:1` cannot be used",
+        ),
+        (MODEL, "HTTP_PROXY", "ftp://h", "the proxy that the environment names is not"),
+        (&*https, "SSL_CERT_FILE", "/nope", "root certificates: `/nope`"),
+        ("hf://a/b", "HF_TOKEN", &format!("{key}\n"), "the hub's token `HF_TOKEN` cannot be used"),
+        ("hf://a/b", "HF_ENDPOINT", "localhost", "the hub's endpoint `localhost` cannot be used"),
+    ] {
+        let finished = firstlight(&server, &["run", model, "Once"]).env(name, value).run();
+        assert!(!finished.stderr.contains("attempts"), "{finished}");
+        assert!(!finished.stderr.contains(key), "{finished}");
+        fails(finished, &[expected]);
+    }
+}
+
+#[test]
+fn a_profile_that_gives_no_credentials_is_named() {
+    let server = serve(objects(), Faults::default());
+    let run = Firstlight::new(["run", MODEL, "Once"]).env("AWS_PROFILE", "nope");
+    let finished = run.env("AWS_ENDPOINT_URL", server.endpoint()).run();
+    fails(finished, &["the profile `nope` that AWS_PROFILE names", "hint: set AWS_ACCESS_KEY_ID"]);
+}

@@ -138,7 +138,7 @@ impl Client {
         for (name, value) in ours.filter(|(name, _)| !has(name)).chain(theirs) {
             let is_clean = |byte: u8| !byte.is_ascii_control() || byte == b'\t';
             if !is_token(name) || !value.bytes().all(is_clean) {
-                return Err(invalid(format!("the header `{name}` cannot be sent")));
+                return Err(misconfigured(format!("the header `{name}` cannot be sent")));
             }
             write!(text, "{name}: {value}\r\n").expect("a string takes everything");
         }
@@ -172,7 +172,7 @@ impl Client {
     }
 
     fn proxies(&self) -> io::Result<&Proxies> {
-        self.shared.proxies.as_ref().map_err(|error| invalid(error.to_string()))
+        self.shared.proxies.as_ref().map_err(|error| misconfigured(error.to_string()))
     }
 }
 
@@ -233,6 +233,15 @@ fn is_token(name: &str) -> bool {
 /// An error that says whom it is about.
 fn about(origin: &Origin, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("`{origin}`: {error}"))
+}
+
+/// Why no request can be made, however often it is tried.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Misconfigured(pub(crate) String);
+
+fn misconfigured(what: impl Into<String>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, Misconfigured(what.into()))
 }
 
 fn invalid(what: impl Into<String>) -> io::Error {

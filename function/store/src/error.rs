@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::client::TlsError;
+use crate::client::{Misconfigured, TlsError};
 
 /// Every variant names the object and says what to do next where that is known.
 #[derive(Debug, thiserror::Error)]
@@ -175,6 +175,14 @@ pub enum Error {
         /// What is wrong with its certificate.
         reason: String,
     },
+    /// What this side was told makes no request possible.
+    #[error("`{object}`: {reason}")]
+    Misconfigured {
+        /// The object's full name.
+        object: String,
+        /// What cannot be used.
+        reason: String,
+    },
     /// The server does not take an object.
     #[error(
         "writing `{object}` was refused: {status} {code}\nhint: the role needs s3:PutObject on it, and s3:GetObject to \
@@ -251,6 +259,9 @@ impl Error {
 /// No answer came, for this reason.
 pub(crate) fn unanswered(object: String, error: &(dyn std::error::Error + 'static)) -> Error {
     let reason = chain(error);
+    if let Some(Misconfigured(reason)) = find(error) {
+        return Error::Misconfigured { object, reason: reason.clone() };
+    }
     match find::<TlsError>(error) {
         Some(TlsError { source: rustls::Error::InvalidCertificate(_), .. }) => {
             Error::Untrusted { object, reason }

@@ -33,13 +33,16 @@ pub struct Hub {
 impl Hub {
     /// A client of its own; nothing is requested yet.
     pub fn new(repository: &str, revision: &str, settings: &Settings) -> Result<Self, Error> {
-        let endpoint = settings.hub_endpoint.as_deref().unwrap_or(ENDPOINT);
+        let given = |value: &Option<String>| value.clone().filter(|value| !value.trim().is_empty());
+        let endpoint = given(&settings.hub_endpoint).unwrap_or_else(|| ENDPOINT.into());
+        let token = given(&settings.hub_token);
+        token.as_deref().map_or(Ok(()), check_token)?;
         Ok(Self {
             client: Client::new(&BUNDLES),
-            endpoint: parse_endpoint(endpoint)?,
+            endpoint: parse_endpoint(&endpoint)?,
             repository: repository.into(),
             revision: revision.into(),
-            token: settings.hub_token.clone(),
+            token,
             resolved: Mutex::default(),
         })
     }
@@ -117,6 +120,15 @@ impl Store for Hub {
     }
 }
 
+/// It is a secret: what is wrong with it is said, and not what it is.
+fn check_token(token: &str) -> Result<(), Error> {
+    if token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Ok(());
+    }
+    let reason = "it has a space, a line end or another character that no token has".into();
+    Err(Error::Setting { what: "the hub's token", value: "HF_TOKEN".into(), reason })
+}
+
 fn parse_endpoint(endpoint: &str) -> Result<Url, Error> {
     let refuse = |reason: String| Error::Setting {
         what: "the hub's endpoint",
@@ -146,5 +158,16 @@ mod tests {
         let settings = Settings { hub_endpoint: Some("localhost".into()), ..Settings::default() };
         let error = Hub::new("a/b", "main", &settings).err().unwrap().to_string();
         assert!(error.contains("`localhost`"), "{error}");
+    }
+
+    #[test]
+    fn settings_without_a_value_are_none_and_a_token_is_not_printed() {
+        let none = Some(String::new());
+        let empty = Settings { hub_endpoint: none.clone(), hub_token: none, ..Settings::default() };
+        let hub = Hub::new("a/b", "main", &empty).unwrap();
+        assert!(hub.token.is_none() && hub.endpoint.as_str().starts_with(ENDPOINT));
+        let settings = Settings { hub_token: Some("secret\n".into()), ..Settings::default() };
+        let error = Hub::new("a/b", "main", &settings).err().unwrap().to_string();
+        assert!(error.contains("`HF_TOKEN`") && !error.contains("secret"), "{error}");
     }
 }

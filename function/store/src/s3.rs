@@ -8,9 +8,9 @@ use std::error::Error as StdError;
 use std::ops::Range;
 
 use async_trait::async_trait;
-use aws_config::BehaviorVersion;
 use aws_config::meta::region::RegionProviderChain;
 use aws_config::profile::ProfileFileRegionProvider;
+use aws_config::{BehaviorVersion, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::Client;
@@ -22,6 +22,7 @@ use aws_sdk_s3::config::{
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::get_object::GetObjectError;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_types::service_config::ServiceConfigKey;
 
 use crate::client::{self, Client as HttpClient};
 use crate::connector::{Connector, Handover};
@@ -145,11 +146,11 @@ struct Answer {
 pub(crate) async fn client(settings: &Settings) -> Result<(Client, String), Error> {
     let http = HttpClient::new(&BUNDLES);
     let shared = shared_config(settings, Connector::new(http.clone())).await;
-    let endpoint = settings.s3_endpoint.as_deref().or(shared.endpoint_url());
+    let endpoint = endpoint(settings, &shared)?;
     let mut config = aws_sdk_s3::config::Builder::from(&shared);
-    if let Some(endpoint) = endpoint {
-        check_endpoint(endpoint)?;
-        config = config.endpoint_url(endpoint).force_path_style(true);
+    config.set_endpoint_url(endpoint.clone());
+    if endpoint.is_some() {
+        config = config.force_path_style(true);
     }
     if !endpoint.is_some_and(|endpoint| endpoint.starts_with("http://")) {
         http.prepare_tls();
@@ -158,7 +159,7 @@ pub(crate) async fn client(settings: &Settings) -> Result<(Client, String), Erro
     Ok((Client::from_conf(config.build()), region))
 }
 
-async fn shared_config(settings: &Settings, connector: Connector) -> aws_config::SdkConfig {
+async fn shared_config(settings: &Settings, connector: Connector) -> SdkConfig {
     let region = RegionProviderChain::first_try(
         aws_config::environment::EnvironmentVariableRegionProvider::new(),
     )
@@ -180,6 +181,19 @@ async fn shared_config(settings: &Settings, connector: Connector) -> aws_config:
         None => loader,
     };
     loader.load().await
+}
+
+/// The first that is named: here, for S3 in the environment or the profile, or for all services there. A variable without
+/// a value names none.
+fn endpoint(settings: &Settings, shared: &SdkConfig) -> Result<Option<String>, Error> {
+    let key = ServiceConfigKey::builder().service_id("S3").env("AWS_ENDPOINT_URL");
+    let key = key.profile("endpoint_url").build().expect("a key is these three");
+    let of_s3 = shared.service_config().and_then(|config| config.load_config(key));
+    let of_all = shared.endpoint_url().map(str::to_owned);
+    let mut named = [settings.s3_endpoint.clone(), of_s3, of_all].into_iter().flatten();
+    let endpoint = named.find(|endpoint| !endpoint.trim().is_empty());
+    endpoint.as_deref().map_or(Ok(()), check_endpoint)?;
+    Ok(endpoint)
 }
 
 fn check_endpoint(endpoint: &str) -> Result<(), Error> {
@@ -230,8 +244,23 @@ fn no_answer<E: StdError + 'static>(object: String, error: &SdkError<E, HttpResp
             unanswered(object, error)
         }
         SdkError::TimeoutError(_) | SdkError::ResponseError(_) => unanswered(object, error),
-        _ if is_about_credentials(error) => Error::Credentials { object, reason: chain(error) },
+        _ if is_about_credentials(error) => {
+            Error::Credentials { object, reason: no_credentials(error) }
+        }
         _ => unanswered(object, error),
+    }
+}
+
+/// The chain passes over a profile that is not there, without a word.
+fn no_credentials(error: &dyn StdError) -> String {
+    let reason = chain(error);
+    match std::env::var("AWS_PROFILE") {
+        Ok(profile) if !profile.is_empty() => {
+            format!(
+                "the profile `{profile}` that AWS_PROFILE names gives none, or is not there: {reason}"
+            )
+        }
+        _ => reason,
     }
 }
 

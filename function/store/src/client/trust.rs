@@ -12,7 +12,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::{CipherSuite, ClientConfig, RootCertStore};
 use tokio::sync::OnceCell;
 
-use super::invalid;
+use super::misconfigured;
 
 /// Where systems keep all of their roots in one file.
 const BUNDLES: [&str; 6] = [
@@ -80,14 +80,14 @@ fn roots(places: &[PathBuf]) -> io::Result<RootCertStore> {
     let mut roots = RootCertStore::empty();
     for file in places.iter().chain(&system).flat_map(|place| files(place)) {
         let name = file.display();
-        let pem = fs::read(&file).map_err(|error| {
-            io::Error::new(error.kind(), format!("root certificates: `{name}`: {error}"))
-        })?;
+        let unreadable = |error| misconfigured(format!("root certificates: `{name}`: {error}"));
+        let pem = fs::read(&file).map_err(unreadable)?;
         // What is no certificate, or one of a kind that is not understood, vouches for nobody.
         roots.add_parsable_certificates(CertificateDer::pem_slice_iter(&pem).flatten());
     }
     if roots.is_empty() {
-        return Err(invalid("there are no root certificates: SSL_CERT_FILE names a file of them"));
+        let reason = "there are no root certificates: SSL_CERT_FILE names a file of them";
+        return Err(misconfigured(reason));
     }
     Ok(roots)
 }
