@@ -67,17 +67,6 @@ pub(crate) enum Command {
     Health(HealthArgs),
 }
 
-impl Cli {
-    /// As Lambda starts it, without a command: then it serves.
-    pub(crate) fn or_function(self) -> Self {
-        let is_function = std::env::var_os("AWS_LAMBDA_RUNTIME_API").is_some();
-        if self.command.is_none() && is_function {
-            return Self::parse_from(["firstlight", "serve"]);
-        }
-        self
-    }
-}
-
 impl Command {
     /// What is logged where nothing else is asked for.
     pub(crate) fn log_level(&self) -> LogLevel {
@@ -117,6 +106,9 @@ pub(crate) struct RunArgs {
     /// Where the model is: s3://…, https://…, hf://… or a folder
     #[arg(env = "MODEL")]
     pub(crate) model: String,
+    /// What `MODEL` says where the command line names another one
+    #[arg(long, hide = true, env = "MODEL")]
+    pub(crate) model_variable: Option<String>,
     /// What to go on from; `-` (or nothing, where standard input is no terminal) reads standard input
     #[arg(env = "FIRSTLIGHT_PROMPT")]
     pub(crate) prompt: Option<String>,

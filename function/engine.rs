@@ -3,6 +3,8 @@
 //! Keys and values are kept for as many positions as there is memory for, and no more than all answers at once could
 //! fill. What that comes to is announced: a process needs no more.
 
+use std::num::NonZero;
+
 use firstlight_device::{Device, KV_BLOCK};
 use firstlight_generate::engine::{LOAD_ROWS, Limits};
 use firstlight_load::{Computing, Error as LoadError};
@@ -26,6 +28,7 @@ pub(crate) fn foreseen<P: Processor>(
     args: &EngineArgs,
     spec: &Spec,
 ) -> Result<Foreseen, Failure> {
+    check_context(args, spec)?;
     let places = Places::new(processor, args, spec);
     let step_rows = args.max_num_batched_tokens.get() as usize;
     let positions = match args.kv_cache_memory {
@@ -35,6 +38,15 @@ pub(crate) fn foreseen<P: Processor>(
     // Who joins the pass that loads has rows beside those that it began with.
     let rows = LOAD_ROWS.saturating_add(step_rows);
     Ok(Foreseen::Requests { rows, logits_rows: places.max_running, positions })
+}
+
+/// Refuses a context that is longer than any that the model has seen.
+fn check_context(args: &EngineArgs, spec: &Spec) -> Result<(), Failure> {
+    let limit = spec.max_position_embeddings;
+    match args.max_model_len.map(NonZero::get) {
+        Some(asked) if asked as usize > limit => Err(Failure::ContextTooLong { asked, limit }),
+        _ => Ok(()),
+    }
 }
 
 /// What an engine may use of `processor`, on which the load of the weights has begun, and what that comes to beside all

@@ -92,6 +92,19 @@ pub(crate) enum Failure {
     NoFunction { variable: &'static str },
     #[error("the thread that opens the GPU could not be started, or it ended early")]
     NoCudaThread,
+    #[error("{0}")]
+    Usage(String),
+    #[error(
+        "{failure}\nhint: `{model}` was taken as the model, in place of `{variable}`, which MODEL says: name both, the model \
+             and the prompt"
+    )]
+    PromptAsModel { model: String, variable: String, failure: Box<Self> },
+    #[error(
+        "--max-model-len is {asked}, and the model was made for {limit} positions\nhint: leave it out, or ask for no more"
+    )]
+    ContextTooLong { asked: u32, limit: usize },
+    #[error("`{name}`: there is no folder `{folder}` to write the timeline to")]
+    TimelineFolder { name: String, folder: String },
     #[error("a part of the start ended early: {0}")]
     Task(#[from] tokio::task::JoinError),
     #[cfg(feature = "demo")]

@@ -4,7 +4,7 @@
 //! # Layout, in the order of the data
 //!
 //! - [`args`]: the command line and the environment, typed; [`size`]: how much memory, as people write it;
-//!   [`variables`]: those of the environment that nobody reads
+//!   [`usage`]: how they are read, and how they are wrong; [`variables`]: those of the environment that nobody reads
 //! - [`processor`]: what computes, chosen once
 //! - [`start`]: everything that a cold start does at once: store, heads, small files, tokenizer, plan, load;
 //!   [`embedding`]: what a pass reads of the table before it is there
@@ -39,21 +39,22 @@ mod serve;
 mod size;
 mod start;
 mod subject;
+mod usage;
 mod variables;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, FromArgMatches};
 use firstlight_timeline::{Mark, Timeline};
 
-use crate::args::{Cli, Command, LogLevel};
+use crate::args::{Command, LogLevel};
 use crate::failure::Failure;
 
 fn main() -> ExitCode {
     let clock = Timeline::monotonic_ns();
-    let mut command = Cli::command();
-    let cli = Cli::from_arg_matches(&command.get_matches_mut());
-    let cli = cli.unwrap_or_else(|error| error.exit()).or_function();
+    let (cli, command) = match usage::read() {
+        Ok(read) => read,
+        Err(code) => return code,
+    };
     log::start(&cli.log, cli.command.as_ref().map_or(LogLevel::Warn, Command::log_level));
     // A health check comes every few seconds, and the server has said it.
     if !matches!(cli.command, Some(Command::Health(_))) {

@@ -53,9 +53,17 @@ fn describe_cost(timeline: &Timeline) {
     timeline.describe("cpu_ms", Timeline::process_cpu_ms().to_string());
 }
 
-/// Refuses the names of files whose form is not known, before anything is started.
+/// Refuses files whose form is not known, or for which there is no folder, before anything is started.
 pub(crate) fn check(files: &[PathBuf]) -> Result<(), Failure> {
-    files.iter().try_for_each(|path| form(path).map(drop))
+    for path in files {
+        form(path)?;
+        let folder = path.parent().unwrap_or(path);
+        if !folder.as_os_str().is_empty() && !folder.is_dir() {
+            let (name, folder) = (path.display().to_string(), folder.display().to_string());
+            return Err(Failure::TimelineFolder { name, folder });
+        }
+    }
+    Ok(())
 }
 
 /// Writes `report` to each of `files`.

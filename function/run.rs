@@ -24,6 +24,26 @@ use crate::{embedding, prompt, report};
 
 /// Starts the model, answers the prompt on standard output, and tells how it went.
 pub(crate) fn run(args: &RunArgs, timeline: &Timeline) -> Result<(), Failure> {
+    started(args, timeline).map_err(|failure| explained(failure, args))
+}
+
+/// A prompt alone, where MODEL is set, is taken for the model.
+fn explained(failure: Failure, args: &RunArgs) -> Failure {
+    let named = args.model_variable.clone().filter(|named| *named != args.model);
+    match (named, &args.prompt, &failure) {
+        (
+            Some(variable),
+            None,
+            Failure::NoPrompt | Failure::NoConfig { .. } | Failure::Store(_),
+        ) => {
+            let (model, failure) = (args.model.clone(), Box::new(failure));
+            Failure::PromptAsModel { model, variable, failure }
+        }
+        _ => failure,
+    }
+}
+
+fn started(args: &RunArgs, timeline: &Timeline) -> Result<(), Failure> {
     report::begin(timeline, &args.report)?;
     let prompt = prompt::read(args.prompt.as_deref())?;
     let threads = args.machine.threads();

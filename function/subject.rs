@@ -3,7 +3,7 @@
 use firstlight_device::DType;
 use firstlight_generate::{ChatTemplate, Error as TextError};
 use firstlight_load::Checkpoint;
-use firstlight_model::{EncoderSpec, Kind, Names, Pooling, Sentence, Spec, StageOrder};
+use firstlight_model::{EncoderSpec, Kind, Names, Pooling, Scaling, Sentence, Spec, StageOrder};
 use firstlight_plan::Plan;
 use firstlight_store::{Error as StoreError, Reader};
 use firstlight_timeline::Timeline;
@@ -126,6 +126,7 @@ fn shown(template: &Result<ChatTemplate, TextError>) -> String {
 }
 
 fn decoder_facts(spec: &Spec, has_template: bool) -> Value {
+    let scaling = Some(&spec.rope.scaling).filter(|scaling| **scaling != Scaling::Default);
     json!({
         "architecture": spec.architecture,
         "parameters": spec.parameters(),
@@ -139,7 +140,7 @@ fn decoder_facts(spec: &Spec, has_template: bool) -> Value {
         "tied": spec.tie_word_embeddings,
         "context": spec.max_position_embeddings,
         "rope_theta": spec.rope.theta,
-        "rope_scaling": spec.rope.scaling.to_string(),
+        "rope_scaling": scaling.map(ToString::to_string),
         "sliding_window": spec.windows.iter().flatten().next(),
         "windowed_layers": spec.windows.iter().flatten().count(),
         "chat_template": has_template,

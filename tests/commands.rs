@@ -230,3 +230,56 @@ fn a_chat_template_of_the_user_takes_the_place_of_the_models() {
     let named = format!("error: `{}`: the chat template does not parse", template.display());
     assert!(wrong.starts_with(&named), "{wrong}");
 }
+
+#[test]
+fn errors_of_usage_are_json_where_logs_are() {
+    for (arguments, said) in [
+        (&["serve", "m", "--nope", "--log=json"][..], "unexpected argument '--nope'"),
+        (&["serve", "m", "--port=x", "--log", "json"], "invalid value 'x' for '--port"),
+        (&["inspect", "--log=json"], "required"),
+    ] {
+        let finished = Firstlight::new(arguments).run().failure();
+        let line: Value = serde_json::from_str(&finished.stderr).unwrap();
+        let error = line["fields"]["error"].as_str().unwrap();
+        assert!(error.contains(said) && !error.starts_with("error"), "{error}");
+    }
+}
+
+#[test]
+fn flags_are_switched_by_variables_in_all_usual_ways() {
+    let model = demo_model();
+    let run = |value: &str| greedy(model.to_str().unwrap(), "Once").env("FIRSTLIGHT_CHAT", value);
+    for off in ["0", "false", "no", "off"] {
+        run(off).run().success();
+    }
+    for on in ["1", "true", "yes", "on"] {
+        let said = run(on).run().failure().stderr;
+        assert!(said.contains("the model has no chat template"), "{said}");
+    }
+    let said = run("maybe").run().failure().stderr;
+    assert!(said.contains("'maybe'") && said.contains("`FIRSTLIGHT_CHAT`"), "{said}");
+    let said = greedy("m", "Once").env("FIRSTLIGHT_TOP_P", "much").run().failure().stderr;
+    assert!(said.contains("--top-p") && said.contains("`FIRSTLIGHT_TOP_P`"), "{said}");
+}
+
+#[test]
+fn what_cannot_be_is_refused_before_the_load() {
+    let model = demo_model();
+    let model = model.to_str().unwrap();
+    let said = |arguments: &[&str]| Firstlight::new(arguments).run().failure().stderr;
+    let nowhere = said(&["run", "no-model", "Once", "--timeline=/no/such/x.json"]);
+    assert!(nowhere.contains("there is no folder `/no/such`"), "{nowhere}");
+    let nameless = said(&["serve", "no-model", "--port=0", "--served-model-name= "]);
+    assert!(nameless.contains("--served-model-name"), "{nameless}");
+    let long = ["serve", model, "--port=0", "--max-model-len=513", "--exit-on-failure"];
+    let long = said(&long);
+    assert!(long.contains("--max-model-len is 513, and the model was made for 512"), "{long}");
+}
+
+#[test]
+fn a_prompt_that_is_taken_for_the_model_is_told_so() {
+    let run = Firstlight::new(["run", "Once upon a time"]).env("MODEL", demo_model());
+    let said = run.run().failure().stderr;
+    assert!(said.contains("there is no prompt"), "{said}");
+    assert!(said.contains("`Once upon a time` was taken as the model, in place of `"), "{said}");
+}

@@ -18,7 +18,7 @@ pub(crate) struct HttpArgs {
     #[arg(long, default_value_t = 8000, env = "PORT")]
     pub(crate) port: u16,
     /// What requests call the model; may be repeated. Default: MODEL, and the last part of it
-    #[arg(long, value_name = "NAME", env = "FIRSTLIGHT_SERVED_MODEL_NAME")]
+    #[arg(long, value_name = "NAME", env = "FIRSTLIGHT_SERVED_MODEL_NAME", value_parser = name)]
     pub(crate) served_model_name: Vec<String>,
     /// When /health/ready says yes
     #[arg(long, value_enum, default_value_t = ReadyWhen::Accepting, env = "FIRSTLIGHT_READY")]
@@ -59,6 +59,11 @@ pub(crate) struct HttpArgs {
     /// End, with a code that is not 0, when the model cannot be loaded or fails; default: go on, and say why to who asks
     #[arg(long, env = "FIRSTLIGHT_EXIT_ON_FAILURE")]
     pub(crate) exit_on_failure: bool,
+}
+
+/// What can be called.
+fn name(text: &str) -> Result<String, &'static str> {
+    if text.trim().is_empty() { Err("a name has letters") } else { Ok(text.to_owned()) }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
