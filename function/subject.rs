@@ -25,7 +25,7 @@ pub(crate) struct Found {
 
 /// What the small files say.
 enum Texts {
-    Answers(Result<ChatTemplate, TextError>),
+    Answers(Box<Result<ChatTemplate, TextError>>),
     Embeddings(Sentence),
 }
 
@@ -56,7 +56,7 @@ pub(crate) async fn find(args: &InspectArgs, timeline: &Timeline) -> Result<Foun
     let known = start::read_model(location, reader.clone(), Kind::parse, timeline).await?;
     let texts = match known.spec {
         Kind::Decoder(_) => {
-            Texts::Answers(start::texts(extras, None, &known.config).await?.template)
+            Texts::Answers(Box::new(start::texts(extras, None, &known.config).await?.template))
         }
         Kind::Encoder(_) => Texts::Embeddings(embed::read_sentence(reader.clone()).await?),
     };

@@ -254,15 +254,19 @@ fn a_request_that_comes_before_the_first_byte_rides_the_load() {
     assert_eq!((warm.text(), warm.header("server-timing")), (expected, None));
 }
 
-/// What is answered while the answers that the turnstile holds back are let go.
 fn released(turnstile: &Turnstile, waiting: Answer) -> Reply {
+    told(turnstile, waiting).ok()
+}
+
+/// What is answered while the answers that the turnstile holds back are let go.
+fn told(turnstile: &Turnstile, waiting: Answer) -> Reply {
     thread::scope(|scope| {
         let answer = scope.spawn(|| waiting.whole());
         while !answer.is_finished() {
             turnstile.release();
             thread::sleep(Duration::from_millis(1));
         }
-        answer.join().unwrap().ok()
+        answer.join().unwrap()
     })
 }
 
@@ -510,9 +514,20 @@ fn a_server_without_a_model_says_where_it_looked() {
 }
 
 #[test]
-fn a_load_that_failed_ends_the_process_where_that_was_asked_for() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut server = Serving::start(&[folder.path().to_str().unwrap(), "--exit-on-failure"]);
+fn a_load_that_failed_is_told_and_ends_the_process_where_that_was_asked_for() {
+    let objects = Objects::new();
+    objects.insert("models", "m/tokenizer.json", "{}");
+    let turnstile = Turnstile::default();
+    let bucket = Bucket::builder().objects(objects).turnstile(&turnstile);
+    let bucket = bucket.start_on_own_thread("127.0.0.1:0").unwrap();
+    let arguments = ["s3://models/m", "--exit-on-failure"];
+    let mut server = Serving::start_with(&arguments, |it| it.envs(bucket.environment()));
+    let asked = json!({"model": "m", "prompt": "Once"}).to_string();
+    let waiting = server.send("POST", "/v1/completions", &asked);
+    server.until(|status| status["requests_in_flight"] == 1);
+    let reply = told(&turnstile, waiting);
+    assert_eq!(reply.status, 503);
+    assert!(reply.json()["error"]["message"].as_str().unwrap().contains("has no config.json"));
     assert_eq!(server.ended().code(), Some(1));
     assert!(server.log().contains("has no config.json"), "{}", server.log());
 }
