@@ -28,7 +28,7 @@ pub(crate) fn foreseen<P: Processor>(
     args: &EngineArgs,
     spec: &Spec,
 ) -> Result<Foreseen, Failure> {
-    check_context(args, spec)?;
+    check_context(args, spec.max_position_embeddings)?;
     let places = Places::new(processor, args, spec);
     let step_rows = args.max_num_batched_tokens.get() as usize;
     let positions = match args.kv_cache_memory {
@@ -40,9 +40,8 @@ pub(crate) fn foreseen<P: Processor>(
     Ok(Foreseen::Requests { rows, logits_rows: places.max_running, positions })
 }
 
-/// Refuses a context that is longer than any that the model has seen.
-fn check_context(args: &EngineArgs, spec: &Spec) -> Result<(), Failure> {
-    let limit = spec.max_position_embeddings;
+/// Refuses a context that is longer than the `limit` that the model was made for.
+pub(crate) fn check_context(args: &EngineArgs, limit: usize) -> Result<(), Failure> {
     match args.max_model_len.map(NonZero::get) {
         Some(asked) if asked as usize > limit => Err(Failure::ContextTooLong { asked, limit }),
         _ => Ok(()),

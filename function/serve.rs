@@ -321,6 +321,7 @@ impl Load {
             Kind::Encoder(spec) => {
                 timeline.describe("architecture", spec.architecture);
                 let sentence = self.io.block_on(embed::read_sentence(reader.clone()))?;
+                engine::check_context(&args.engine, sentence.max_tokens(&spec))?;
                 let known = Known { reader, location, config, spec, checkpoint };
                 self.embed(chosen, embed::Ready { known, sentence, tokenizer })
             }
