@@ -360,6 +360,41 @@ fn what_runs_longer_than_the_drain_is_broken_off() {
     }
 }
 
+/// Before the model is known, and while its weights are on their way: nothing computes that could tell.
+#[test]
+fn who_rides_a_load_that_the_drain_does_not_outlast_is_told_so() {
+    let cache = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let folder = RandomModel::tiny().untied(32_768).folder_in(cache).unwrap();
+    let asked = json!({"model": "m", "prompt": [5, 6, 7], "max_tokens": 4});
+    let streamed = with(asked.clone(), json!({"stream": true}));
+    for is_known in [false, true] {
+        let objects = Objects::new();
+        objects.serve_folder("models", "m/", &folder).unwrap();
+        let turnstile = Turnstile::default();
+        let bucket = Bucket::builder().objects(objects).turnstile(&turnstile);
+        let bucket = bucket.start_on_own_thread("127.0.0.1:0").unwrap();
+        let arguments = ["s3://models/m", "--served-model-name=m", "--drain=0"];
+        let mut server =
+            Serving::start_with(&arguments, |command| command.envs(bucket.environment()));
+        while is_known && server.status()["engine"].is_null() {
+            turnstile.release();
+        }
+        let bodies = [&asked, &streamed].map(Value::to_string);
+        let waiting = bodies.map(|body| server.send("POST", "/v1/completions", &body));
+        let status = server.until(|status| status["requests_in_flight"] == 2);
+        assert_eq!(status["state"], if is_known { "LOADING" } else { "STARTING" });
+        server.signal(Signal::TERM);
+        for answer in waiting {
+            let reply = answer.whole();
+            assert_eq!((reply.status, &reply.json()["error"]["code"]), (503, &json!("stopping")));
+            assert_eq!(reply.header("retry-after"), Some("1"));
+        }
+        assert_eq!(server.ended().code(), Some(0));
+        let log = server.log();
+        assert_eq!(log.matches("status=503").count(), 2, "{log}");
+    }
+}
+
 #[test]
 fn an_instance_that_nobody_asks_ends() {
     let mut server = serving(&["--idle-exit=1"]);

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -18,6 +18,8 @@ pub(crate) struct Serving {
     pub(crate) address: SocketAddr,
     /// What it wrote to standard error so far.
     log: Arc<Mutex<String>>,
+    /// Reads it, until nothing more comes.
+    reader: Option<JoinHandle<()>>,
 }
 
 impl Serving {
@@ -57,8 +59,9 @@ impl Serving {
                 break address[..end.unwrap_or(address.len())].parse().expect("an address");
             }
         };
-        thread::spawn(move || lines.map_while(Result::ok).for_each(|line| note(&line)));
-        Self { child, address, log }
+        let read = move || lines.map_while(Result::ok).for_each(|line| note(&line));
+        let reader = Some(thread::spawn(read));
+        Self { child, address, log, reader }
     }
 
     /// The number of its process.
@@ -114,11 +117,12 @@ impl Serving {
         kill_process(Pid::from_child(&self.child), signal).expect("it runs");
     }
 
-    /// Waits for its end.
+    /// Waits for its end, and for all of its log.
     pub(crate) fn ended(&mut self) -> ExitStatus {
         let deadline = Instant::now() + LIMIT;
         loop {
             if let Some(status) = self.child.try_wait().expect("it is our child") {
+                self.reader.take().map(JoinHandle::join).transpose().expect("it does not panic");
                 return status;
             }
             assert!(Instant::now() < deadline, "it does not end:\n{}", self.log());

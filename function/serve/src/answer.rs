@@ -101,7 +101,7 @@ fn begin<A: Ask>(
     let prompt_logprobs = logprobs.filter(|_| echo != Echo::No);
     let work = work::<A>(server, speech, options, logprobs, prompt_logprobs)?;
     let progress = Progress::new(&prompts, answers, echo, &speech.tokenizer);
-    let choices = Choices::submit(speech, prompts, &work, server.recorder(), arrival)?;
+    let choices = Choices::submit(server, speech, prompts, &work, arrival)?;
     Ok(Begun { choices, progress, stream, has_logprobs: logprobs.is_some() })
 }
 

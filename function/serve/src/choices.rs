@@ -7,16 +7,18 @@
 //!
 //! Whoever drops the choices (a client that goes away does) cancels the jobs.
 
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use firstlight_generate::engine::{Cancelled, Event, Job, Out};
-use firstlight_generate::{Bias, Sampling, SamplingOptions, Settings};
+use firstlight_generate::{Bias, Error, Sampling, SamplingOptions, Settings};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use crate::Refusal;
-use crate::metrics::{Arrival, Observer, Recorder};
+use crate::metrics::{Arrival, Observer};
 use crate::speech::{Prompt, Speech};
+use crate::{Refusal, Server};
 
 /// What is to be done with each prompt of a request.
 pub(crate) struct Work {
@@ -34,24 +36,27 @@ pub(crate) struct Work {
 pub(crate) struct Choices {
     events: UnboundedReceiver<(usize, Event)>,
     cancelled: Cancelled,
+    /// The process ends: the engine may wait for weights and tell nobody.
+    stopped: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
 impl Choices {
     /// Submits the jobs: all of them, or none.
     pub(crate) fn submit(
+        server: &Server,
         speech: &Speech,
         prompts: Vec<Prompt>,
         work: &Work,
-        recorder: &Arc<Recorder>,
         arrival: Arrival,
     ) -> Result<Self, Refusal> {
         let (sender, events) = unbounded_channel();
         // Dropped where a job is refused, which cancels those before it.
-        let choices = Self { events, cancelled: Cancelled::default() };
+        let stopped = Box::pin(server.model().stopped());
+        let choices = Self { events, cancelled: Cancelled::default(), stopped };
         for (n, prompt) in prompts.into_iter().enumerate() {
             for answer in 0..work.answers {
                 let index = n * work.answers + answer;
-                let observer = recorder.observer(prompt.ids.len(), arrival);
+                let observer = server.recorder().observer(prompt.ids.len(), arrival);
                 let out = out(index, sender.clone(), observer);
                 let job = choices.job(prompt.ids.clone(), answer, work, out);
                 let taken = speech.engine.submit(job);
@@ -76,11 +81,15 @@ impl Choices {
 
     /// The next event, and whose it is; an end before the last `Finished` is a broken promise.
     pub(crate) async fn next(&mut self) -> Option<(usize, Event)> {
-        self.events.recv().await
+        poll_fn(|context| self.poll_next(context)).await
     }
 
     pub(crate) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<(usize, Event)>> {
-        self.events.poll_recv(context)
+        if let Poll::Ready(event) = self.events.poll_recv(context) {
+            return Poll::Ready(event);
+        }
+        let stopped = || Some((0, Event::Failed(Arc::new(Error::EngineStopped))));
+        self.stopped.as_mut().poll(context).map(|()| stopped())
     }
 }
 

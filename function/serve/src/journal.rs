@@ -11,20 +11,25 @@ use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tracing::Instrument;
 
-use crate::Server;
 use crate::activity::Busy;
 use crate::trace::Trace;
+use crate::{Refusal, Server};
 
-/// Follows a request to its end.
+/// Follows a request to its end. One that has no answer when the process ends is told so.
 pub(crate) async fn keep(State(server): State<Server>, request: Request, next: Next) -> Response {
     let mut entry = Entry::new(server, &request);
     let span = tracing::info_span!("request", trace_id = entry.trace.id());
-    let mut response = next.run(request).instrument(span).await;
+    let stopped = entry.server.model().stopped();
+    let mut response = tokio::select! {
+        biased;
+        response = next.run(request).instrument(span) => response,
+        () = stopped => Refusal::Stopping.into_response(),
+    };
     entry.status = Some(response.status().as_u16());
     entry.sign(response.headers_mut());
     response.map(|body| Body::new(Followed { body, entry }))

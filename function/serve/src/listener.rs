@@ -3,7 +3,7 @@
 //! It is bound before anything else is done, so that whoever woke the process finds it: until the
 //! first connection is accepted, the system keeps those that come. When the process is to end, the
 //! socket is closed first, each connection ends after the answer it is at, and what is not over in
-//! time is broken off.
+//! time is broken off, and told so.
 
 use std::convert::Infallible;
 use std::io;
@@ -19,7 +19,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tower_service::Service;
 
 use crate::Server;
@@ -65,6 +65,9 @@ impl Server {
             () = give_up => false,
         };
         self.model().stop();
+        if !is_over {
+            drop(timeout(LAST_WORDS, door.close()).await);
+        }
         Ok(is_over)
     }
 }
@@ -152,6 +155,9 @@ impl Door {
 async fn ended_by(ending: &mut watch::Receiver<bool>) {
     drop(ending.wait_for(|ending| *ending).await);
 }
+
+/// An error has some hundred bytes, which are written at once where the client reads at all.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Long enough for a descriptor to come free, short enough not to be missed.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(50);

@@ -111,6 +111,8 @@ struct Progress {
     served: Option<Served>,
     memory: Option<Memory>,
     error: Option<Arc<str>>,
+    /// Whether it was told to stop.
+    is_stopped: bool,
 }
 
 impl Model {
@@ -122,8 +124,13 @@ impl Model {
     pub fn new(names: Vec<String>, timeline: Timeline) -> Self {
         assert!(!names.is_empty(), "a model has a name");
         let created_unix_s = unix_s();
-        let progress = Progress { state: State::Starting, served: None, memory: None, error: None };
-        let progress = watch::Sender::new(progress);
+        let progress = watch::Sender::new(Progress {
+            state: State::Starting,
+            served: None,
+            memory: None,
+            error: None,
+            is_stopped: false,
+        });
         Self(Arc::new(Inner { names, timeline, created_unix_s, progress }))
     }
 
@@ -235,13 +242,22 @@ impl Model {
         drop(settled.await);
     }
 
-    /// Its engine, if there is one, ends: nobody waits for an answer any more.
+    /// Its engine, if there is one, ends: nobody waits for an answer any more, not even where the
+    /// thread that computes waits for weights itself and cannot tell.
     pub(crate) fn stop(&self) {
+        self.0.progress.send_modify(|progress| progress.is_stopped = true);
         match self.served_now() {
             Some(Served::Answers(speech)) => speech.engine.stop(Duration::ZERO),
             Some(Served::Embeddings(embedder)) => embedder.stop(Duration::ZERO),
             None => {}
         }
+    }
+
+    /// When it was told to stop.
+    pub(crate) fn stopped(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut progress = self.0.progress.subscribe();
+        // Whoever waits for an answer has the server, and it the model.
+        async move { drop(progress.wait_for(|now| now.is_stopped).await) }
     }
 
     pub(crate) fn timeline(&self) -> &Timeline {
