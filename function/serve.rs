@@ -163,6 +163,7 @@ pub(crate) fn settings(args: &HttpArgs) -> Result<Settings, Failure> {
     let seconds = |seconds: NonZero<u32>| Duration::from_secs(seconds.get().into());
     let limits = Limits {
         body_bytes: usize::try_from(args.body_limit.bytes).unwrap_or(usize::MAX),
+        head_time: seconds(args.client_timeout),
         body_time: seconds(args.client_timeout),
         stall_time: seconds(args.client_timeout),
         idle_time: seconds(args.keep_alive),

@@ -418,12 +418,16 @@ fn past_the_bound_of_the_queue_requests_are_refused_and_told_when_to_come_again(
 
 #[test]
 fn slow_clients_are_given_up() {
-    let server = serving(&["--client-timeout=1", "--keep-alive=1"]);
+    let server = serving(&["--client-timeout=1", "--keep-alive=3600"]);
     let mut idle = server.connect();
     idle.write_all(b"GET /health HT").unwrap();
     let mut rest = Vec::new();
     idle.read_to_end(&mut rest).unwrap();
     assert_eq!(rest, b"", "the head never came");
+
+    let mut silent = server.connect();
+    silent.read_to_end(&mut rest).unwrap();
+    assert_eq!(rest, b"", "nothing came at all");
 
     let mut body = server.connect();
     let head = request_head("POST", "/v1/completions", 100);
@@ -438,6 +442,44 @@ fn slow_clients_are_given_up() {
         status["requests_in_flight"] == 0 && status["engine"]["kv_blocks_used"] == 0
     });
     assert!(server.log().contains("complete=false"), "{}", server.log());
+}
+
+/// An hour is what all of them may wait: none of it is over when the probe is answered.
+#[test]
+fn idle_connections_do_not_keep_anybody_out() {
+    let server = serving(&["--connections=3", "--client-timeout=3600", "--keep-alive=3600"]);
+    let silent: Vec<_> = (0..3).map(|_| server.connect()).collect();
+    assert_eq!(server.get("/health/live").status, 200);
+    let halves = (0..3).map(|_| {
+        let mut half = server.connect();
+        half.write_all(b"GET /v1/mo").unwrap();
+        half
+    });
+    let halves: Vec<_> = halves.collect();
+    assert_eq!(server.get("/health/live").status, 200);
+    let kept = (0..3).map(|_| {
+        let mut kept = server.connect();
+        let head = request_head("GET", "/health/live", 0).replace("connection: close\r\n", "");
+        kept.write_all(format!("{head}\r\n").as_bytes()).unwrap();
+        let mut kept = Answer::new(kept);
+        while kept.line().is_some_and(|line| !line.is_empty()) {}
+        kept
+    });
+    let kept: Vec<_> = kept.collect();
+    assert_eq!(server.get("/health/live").status, 200);
+
+    // Whoever is being answered stays.
+    let running = (0..2).map(|_| server.send("POST", "/v1/completions", &long().to_string()));
+    let mut running: Vec<_> = running.collect();
+    for answer in &mut running {
+        answer.until("data: ");
+    }
+    let last = server.connect();
+    assert_eq!(server.get("/health/live").status, 200);
+    for answer in &mut running {
+        answer.until("data: [DONE]");
+    }
+    drop((silent, halves, kept, last));
 }
 
 #[test]

@@ -41,10 +41,10 @@ pub(crate) struct HttpArgs {
     /// The longest body of a request
     #[arg(long, value_name = "SIZE", default_value = "2MiB", env = "FIRSTLIGHT_BODY_LIMIT")]
     pub(crate) body_limit: Size,
-    /// Connections at once; more wait to be accepted
+    /// Connections at once; for one more, the one is closed that is idle for longest
     #[arg(long, default_value = "1000", value_name = "N", env = "FIRSTLIGHT_CONNECTIONS")]
     pub(crate) connections: NonZero<u16>,
-    /// How long a client may take to send a body, and not to read what was sent
+    /// How long a client may take to send a head or a body, and not to read what was sent
     #[arg(long, default_value = "30", value_name = "SECONDS", env = "FIRSTLIGHT_CLIENT_TIMEOUT")]
     pub(crate) client_timeout: NonZero<u32>,
     /// How long a connection may wait for its next request; load balancers should give up first

@@ -10,8 +10,8 @@
 //!
 //! # Layout, in the order in which a request meets them
 //!
-//! - [`Listener`] (`listener`): connections, their limits and their end; `stall`: clients that do
-//!   not read
+//! - [`Listener`] (`listener`): connections, their limits and their end; `places`: how many;
+//!   `connection`: what each is at; `stall`: clients that do not read
 //! - `router`: what is at which address; `server`: what all handlers share, and the limits
 //! - `journal`: a line of log for each request; `trace`: which is which; `activity`: how many
 //! - `cors`, `keys`: who may ask
@@ -33,6 +33,7 @@ mod answer;
 mod chat;
 mod choices;
 mod completions;
+mod connection;
 mod cors;
 mod embeddings;
 mod fields;
@@ -49,6 +50,7 @@ mod models;
 mod openapi;
 mod options;
 mod page;
+mod places;
 mod prompts;
 mod refusal;
 mod router;

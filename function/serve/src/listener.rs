@@ -14,15 +14,19 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
+use axum::response::Response;
+use http_body_util::BodyExt;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tower_service::Service;
 
 use crate::Server;
+use crate::connection::{InWork, Times};
+use crate::places::{Place, Places};
 use crate::server::Limits;
 use crate::stall::Impatient;
 
@@ -75,7 +79,7 @@ impl Server {
 /// Where connections come in.
 struct Door {
     /// One for each connection that is open.
-    places: Arc<Semaphore>,
+    places: Arc<Places>,
     router: Router,
     ending: watch::Sender<bool>,
     limits: Limits,
@@ -85,7 +89,7 @@ impl Door {
     fn new(server: &Server) -> Self {
         let limits = server.limits().clone();
         Self {
-            places: Arc::new(Semaphore::new(limits.connections)),
+            places: Places::new(limits.connections),
             router: server.router(),
             ending: watch::Sender::new(false),
             limits,
@@ -95,16 +99,18 @@ impl Door {
     /// When all connections have ended, each after the answer it is at.
     async fn close(&self) {
         self.ending.send_replace(true);
-        let all = u32::try_from(self.limits.connections).unwrap_or(u32::MAX);
-        drop(self.places.acquire_many(all).await);
+        self.places.are_free().await;
     }
 
     async fn let_in(&self, listener: &TcpListener) -> Infallible {
+        let Limits { head_time, idle_time, .. } = self.limits;
+        let times = Times { head: head_time, between: idle_time };
         loop {
-            let place = Arc::clone(&self.places).acquire_owned().await;
-            let place = place.expect("the semaphore is never closed");
             match listener.accept().await {
-                Ok((stream, _)) => drop(tokio::spawn(self.connection(stream, place))),
+                Ok((stream, _)) => {
+                    let place = self.places.take(times).await;
+                    drop(tokio::spawn(self.connection(stream, place)));
+                }
                 // No descriptor is left, or the client went away again: both pass.
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
@@ -115,41 +121,54 @@ impl Door {
     }
 
     /// The work on one connection.
-    fn connection(
-        &self,
-        stream: TcpStream,
-        place: OwnedSemaphorePermit,
-    ) -> impl Future<Output = ()> + use<> {
+    fn connection(&self, stream: TcpStream, place: Place) -> impl Future<Output = ()> + use<> {
         // Tokens are small, and nobody wants to wait for more of them.
         drop(stream.set_nodelay(true));
-        let stream = TokioIo::new(Impatient::new(stream, self.limits.stall_time));
+        let connection = Arc::clone(&place.connection);
+        let stream = Impatient::new(stream, Arc::clone(&connection), self.limits.stall_time);
         let router = self.router.clone();
         let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
+            let in_work = connection.begin();
             let request: Request = request.map(Body::new);
-            router.clone().call(request)
+            let answering = router.clone().call(request);
+            async move { answering.await.map(|response| until_its_end(response, in_work)) }
         });
         let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(self.limits.idle_time)
+            .header_read_timeout(None)
             .max_headers(MAX_HEADERS)
             .max_buf_size(MAX_HEAD_BYTES)
-            .serve_connection(stream, service);
+            .serve_connection(TokioIo::new(stream), service);
         let mut ending = self.ending.subscribe();
         async move {
-            let _place = place;
-            let mut connection = std::pin::pin!(connection);
-            let ended = tokio::select! {
-                ended = connection.as_mut() => ended,
-                () = ended_by(&mut ending) => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
+            let serving = async {
+                let mut connection = std::pin::pin!(connection);
+                tokio::select! {
+                    ended = connection.as_mut() => ended,
+                    () = ended_by(&mut ending) => {
+                        connection.as_mut().graceful_shutdown();
+                        connection.await
+                    }
                 }
+            };
+            let ended = tokio::select! {
+                biased;
+                ended = serving => ended,
+                () = place.connection.is_over() => return,
             };
             if let Err(error) = ended {
                 tracing::debug!(%error, "a connection ended early");
             }
         }
     }
+}
+
+/// A response that is in work until its body is dropped.
+fn until_its_end(response: Response, in_work: InWork) -> Response {
+    let until_its_end = move |error| {
+        let _ = &in_work;
+        error
+    };
+    response.map(|body| Body::new(body.map_err(until_its_end)))
 }
 
 async fn ended_by(ending: &mut watch::Receiver<bool>) {

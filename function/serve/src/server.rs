@@ -57,13 +57,16 @@ pub enum Ready {
 pub struct Limits {
     /// The longest body of a request.
     pub body_bytes: usize,
+    /// How long the head of a request may take to arrive: the first of a connection from its
+    /// beginning, others from their first byte.
+    pub head_time: Duration,
     /// How long the body of a request may take to arrive.
     pub body_time: Duration,
     /// How long a client may take to read what was sent, before it is given up.
     pub stall_time: Duration,
-    /// How long a connection may wait for the head of its next request.
+    /// How long a connection may wait for the first byte of its next request.
     pub idle_time: Duration,
-    /// Connections at once; more wait to be accepted.
+    /// Connections at once; for one more, the one that has been idle for longest is closed.
     pub connections: usize,
     /// The longest answer that may be asked for; to the end of the context, where there is none.
     pub answer_tokens: Option<NonZero<u32>>,
@@ -74,6 +77,7 @@ impl Default for Limits {
         Self {
             // Three times the text that fills a context of 128k tokens.
             body_bytes: 2 << 20,
+            head_time: Duration::from_secs(30),
             body_time: Duration::from_secs(30),
             stall_time: Duration::from_secs(30),
             // Longer than load balancers keep a connection (60 s): they should be the ones to close.

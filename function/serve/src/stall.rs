@@ -5,23 +5,27 @@
 
 use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-/// A stream whose writes do not wait for ever.
+use crate::connection::Connection;
+
+/// A stream whose writes do not wait for ever, and which tells what its client does.
 pub(crate) struct Impatient<S> {
     stream: S,
+    connection: Arc<Connection>,
     limit: Duration,
     /// When a write that is waiting is given up.
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Impatient<S> {
-    pub(crate) fn new(stream: S, limit: Duration) -> Self {
-        Self { stream, limit, deadline: None }
+    pub(crate) fn new(stream: S, connection: Arc<Connection>, limit: Duration) -> Self {
+        Self { stream, connection, limit, deadline: None }
     }
 
     fn within_limit<T>(
@@ -29,6 +33,7 @@ impl<S> Impatient<S> {
         context: &mut Context<'_>,
         written: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
+        self.connection.is_deaf(written.is_pending());
         if written.is_ready() {
             self.deadline = None;
             return written;
@@ -46,7 +51,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for Impatient<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if buffer.filled().len() > before {
+            self.connection.has_spoken();
+        }
+        read
     }
 }
 
@@ -88,11 +98,14 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
     use super::*;
+    use crate::connection::Times;
 
     #[tokio::test]
     async fn a_client_that_does_not_read_is_given_up_and_one_that_does_is_not() {
         let (near, mut far) = duplex(16);
-        let mut near = Impatient::new(near, Duration::from_millis(20));
+        let hour = Duration::from_hours(1);
+        let connection = Connection::new(Times { head: hour, between: hour });
+        let mut near = Impatient::new(near, connection, Duration::from_millis(20));
         near.write_all(&[1; 16]).await.unwrap();
         let error = near.write_all(&[2; 16]).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::TimedOut);
