@@ -85,13 +85,19 @@ fn sixty_four_at_once_get_what_each_gets_alone() {
     assert_eq!(status["engine"]["kv_blocks_used"], 0);
 }
 
-/// The demo model with a chat template of its own.
-fn chat_model() -> tempfile::TempDir {
+/// A model's files once more.
+fn copied(model: &Path) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     for file in fs::read_dir(demo_model()).unwrap() {
         let file = file.unwrap();
         fs::copy(file.path(), folder.path().join(file.file_name())).unwrap();
     }
+    folder
+}
+
+/// The demo model with a chat template of its own.
+fn chat_model() -> tempfile::TempDir {
+    let folder = copied(&demo_model());
     let template = "<s>{% for message in messages %}{% if message.role == 'tool' %}\
                     {{ raise_exception('no tools') }}{% endif %}{{ message.content }}{% endfor %}";
     fs::write(folder.path().join("chat_template.jinja"), template).unwrap();
@@ -312,6 +318,46 @@ fn a_load_that_failed_is_told_to_everybody_with_its_reason() {
     server.signal(Signal::TERM);
     assert_eq!(server.ended().code(), Some(1));
     assert!(server.log().contains("has no config.json"));
+}
+
+/// The row of one token in the embedding is damaged.
+#[test]
+fn an_answer_without_numbers_fails_alone() {
+    let cache = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let folder = copied(&RandomModel::tiny().untied(32_768).folder_in(cache).unwrap());
+    let weights = folder.path().join("model.safetensors");
+    let mut bytes = fs::read(&weights).unwrap();
+    let header_bytes = usize::try_from(u64::from_le_bytes(bytes[..8].try_into().unwrap())).unwrap();
+    let header: Value = serde_json::from_slice(&bytes[8..8 + header_bytes]).unwrap();
+    let table = &header["model.embed_tokens.weight"];
+    let begin = usize::try_from(table["data_offsets"][0].as_u64().unwrap()).unwrap();
+    let row_bytes = 2 * usize::try_from(table["shape"][1].as_u64().unwrap()).unwrap();
+    let row = 8 + header_bytes + begin + 7 * row_bytes;
+    for value in bytes[row..row + row_bytes].chunks_exact_mut(2) {
+        value.copy_from_slice(&0x7FC0_u16.to_le_bytes());
+    }
+    fs::write(&weights, bytes).unwrap();
+
+    let model = folder.path().to_str().unwrap();
+    let server = Serving::start(&[model, "--served-model-name=m"]);
+    let ask = |token: u32, stream: bool| {
+        let asked = json!({"model": "m", "prompt": [5, token], "max_tokens": 2, "stream": stream,
+                           "temperature": 0});
+        server.post("/v1/completions", &asked)
+    };
+    for stream in [false, true] {
+        let reply = ask(7, stream);
+        let error = &reply.json()["error"];
+        assert_eq!((reply.status, &error["code"]), (500, &json!("bad_logits")), "{reply:?}");
+        assert_eq!(error["type"], "server_error");
+        let message = error["message"].as_str().unwrap();
+        assert!(message.contains("the weights may be damaged"), "{message}");
+        ask(6, stream).ok();
+    }
+    assert_eq!(server.get("/health/live").status, 200);
+    let log = server.log();
+    assert_eq!(log.matches("an answer failed").count(), 2, "{log}");
+    assert!(server.get("/metrics").body.contains("firstlight_failed 0"));
 }
 
 #[test]

@@ -276,7 +276,10 @@ pub enum Error {
     EngineStopped,
 
     /// A row in which every token is ruled out.
-    #[error("none of {total} logits is above minus infinity: there is no token to choose")]
+    #[error(
+        "none of {total} logits is above minus infinity: there is no token to choose\nhint: the \
+         weights may be damaged, or overflow in this precision"
+    )]
     NoFiniteLogit {
         /// How many there are.
         total: usize,

@@ -153,6 +153,9 @@ pub enum Refusal {
     /// The engine has failed: no request can be answered any more.
     #[error("the engine has failed: {0}")]
     Engine(Arc<GenerateError>),
+    /// The answer has failed, and the engine goes on.
+    #[error("this answer failed, and others go on: {0}")]
+    Answer(Arc<GenerateError>),
     /// The texts of the request cannot be worked with.
     #[error("{error}")]
     Prompt {
@@ -226,11 +229,14 @@ impl Refusal {
         }
     }
 
-    /// The engine has broken an answer off.
+    /// The engine has broken an answer off, or all of them.
     pub(crate) fn of_engine(error: Arc<GenerateError>) -> Self {
         match &*error {
             GenerateError::EngineStopped => Self::Stopping,
-            _ => Self::Engine(error),
+            GenerateError::Model(_)
+            | GenerateError::EnginePanicked { .. }
+            | GenerateError::EngineGone => Self::Engine(error),
+            _ => Self::Answer(error),
         }
     }
 
@@ -274,6 +280,7 @@ impl Refusal {
             Self::Busy { .. } => Meaning::new(StatusCode::TOO_MANY_REQUESTS, Some("queue_full")),
             Self::Stopping => Meaning::new(StatusCode::SERVICE_UNAVAILABLE, Some("stopping")),
             Self::Engine(_) => Meaning::new(StatusCode::SERVICE_UNAVAILABLE, Some("engine_failed")),
+            Self::Answer(error) => of_answer(error),
             Self::Prompt { param, error } => of_generate(error).or_of(param),
             Self::Generate(error) => of_generate(error),
             Self::BrokenOff => Meaning::new(StatusCode::INTERNAL_SERVER_ERROR, None),
@@ -311,6 +318,13 @@ fn of_generate(error: &GenerateError) -> Meaning {
         }
         _ => Meaning::new(StatusCode::INTERNAL_SERVER_ERROR, None),
     }
+}
+
+/// Errors that are found where an answer is computed.
+fn of_answer(error: &GenerateError) -> Meaning {
+    let is_bad =
+        matches!(error, GenerateError::BadLogits { .. } | GenerateError::NoFiniteLogit { .. });
+    Meaning::new(StatusCode::INTERNAL_SERVER_ERROR, is_bad.then_some("bad_logits"))
 }
 
 /// OpenAI's error object, in the object that it comes in.

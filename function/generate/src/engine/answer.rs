@@ -123,7 +123,10 @@ impl Answer {
     fn go_on(&mut self, step: Result<(Step, Option<Logprobs>)>) {
         let (Step { token: id, text, finish }, logprobs) = match step {
             Ok(step) => step,
-            Err(error) => return self.fail(&Arc::new(error)),
+            Err(error) => {
+                tracing::warn!(%error, "an answer failed, and others go on");
+                return self.fail(&Arc::new(error));
+            }
         };
         if self.generation.generated_tokens() == 1 && self.job.prompt_logprobs.is_some() {
             let logprobs = std::mem::take(&mut self.prompt_logprobs);
