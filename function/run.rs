@@ -240,6 +240,7 @@ fn flags(args: &SamplingArgs) -> Flags {
         frequency_penalty: args.frequency_penalty,
         seed: args.seed,
         max_tokens: args.max_tokens,
+        min_tokens: None,
         stop_strings: args.stop.clone(),
         stop_ids: Vec::new(),
     }

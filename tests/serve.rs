@@ -88,7 +88,7 @@ fn sixty_four_at_once_get_what_each_gets_alone() {
 /// A model's files once more.
 fn copied(model: &Path) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    for file in fs::read_dir(demo_model()).unwrap() {
+    for file in fs::read_dir(model).unwrap() {
         let file = file.unwrap();
         fs::copy(file.path(), folder.path().join(file.file_name())).unwrap();
     }
@@ -166,6 +166,17 @@ fn options_do_what_they_say() {
     assert_eq!(logprobs["text_offset"][1], 0);
     assert_eq!(logprobs["token_logprobs"][0], Value::Null);
     assert!(logprobs["token_logprobs"][1].as_f64().unwrap() < 0.0);
+
+    // `</s>` is all but certain, and yet it waits.
+    let likely_end = json!({"logit_bias": {"1": 100}, "max_tokens": 9, "min_tokens": 5});
+    let least = ask(likely_end.clone());
+    assert_eq!(least["usage"]["completion_tokens"], 6);
+    assert_eq!(least["choices"][0]["finish_reason"], "stop");
+    let more = server.post(
+        "/v1/completions",
+        &with(with(greedy(&prompt), likely_end), json!({"min_tokens": 10})),
+    );
+    assert_eq!((more.status, &more.json()["error"]["param"]), (400, &json!("min_tokens")));
 
     let tokens = ask(json!({"prompt": [5, 6, 7], "max_tokens": 2}));
     assert_eq!(

@@ -42,6 +42,9 @@ def right_options(body):
     # An answer without tokens is its prompt.
     if body.get("max_tokens") == 0:
         body["echo"] = True
+    # No answer is to be longer than it may be.
+    most = body.get("max_completion_tokens") or body.get("max_tokens") or 0
+    body["min_tokens"] = min(body.get("min_tokens") or 0, most)
     # Its bound is of bytes.
     if isinstance(body.get("stop"), str):
         body["stop"] = body["stop"][:64]

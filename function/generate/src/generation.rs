@@ -82,14 +82,34 @@ impl Generation {
         if found != expected {
             return Err(Error::LogitsLength { found, expected });
         }
-        let token = self.sampler.sample(logits)?;
+        let token = if self.may_end() {
+            self.sampler.sample(logits)?
+        } else {
+            self.sampler.sample(&self.without_an_end(logits))?
+        };
         self.follow(token)
     }
 
     /// How a device may choose the next token, where it may: either [`accept`](Self::accept) or
     /// [`step`](Self::step) comes next.
     pub fn draw(&mut self) -> Option<Draw> {
-        self.sampler.draw()
+        if self.may_end() { self.sampler.draw() } else { None }
+    }
+
+    /// Whether the next token may be one that ends the answer.
+    fn may_end(&self) -> bool {
+        self.generated_tokens >= self.stop.min_tokens() as usize
+    }
+
+    /// Logits that rule out all tokens which end an answer.
+    fn without_an_end(&self, logits: &[f32]) -> Vec<f32> {
+        let mut logits = logits.to_vec();
+        for &id in self.stop.ids() {
+            if let Some(logit) = logits.get_mut(id as usize) {
+                *logit = f32::NEG_INFINITY;
+            }
+        }
+        logits
     }
 
     /// Goes on with the token that the device has [drawn](Self::draw), as [`step`](Self::step) does
@@ -152,8 +172,12 @@ impl Generation {
         Ok(text)
     }
 
-    /// The text up to a stop string, or all that is certain not to be one.
+    /// The text up to a stop string, or all that is certain not to be one: what an answer must
+    /// have at least is not searched.
     fn search(&mut self, text: &str, finish: Option<Finish>) -> (String, Option<Finish>) {
+        if self.generated_tokens <= self.stop.min_tokens() as usize {
+            return (text.to_owned(), finish);
+        }
         match self.stop_strings.push(text) {
             Found::Stop(before) => (before, Some(Finish::StopString)),
             Found::Nothing(text) if finish.is_some() => {

@@ -31,6 +31,8 @@ pub struct Flags {
     pub seed: Option<u64>,
     /// The most tokens of the answer.
     pub max_tokens: Option<u32>,
+    /// The fewest tokens of the answer; without it the model may end it at once.
+    pub min_tokens: Option<u32>,
     /// Strings that end the answer.
     pub stop_strings: Vec<String>,
     /// Tokens that end the answer, besides the model's own.
@@ -53,6 +55,7 @@ impl Settings {
         let max_tokens = flags.max_tokens.or(config.max_new_tokens).unwrap_or(DEFAULT_MAX_TOKENS);
         let stop_ids = [flags.stop_ids, config.eos_token_id.clone()].concat();
         let stop = StopRules::new(flags.stop_strings, stop_ids, max_tokens)?;
+        let stop = stop.not_before(flags.min_tokens.unwrap_or(0))?;
         Ok(Self { sampling, stop })
     }
 }

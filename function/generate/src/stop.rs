@@ -21,6 +21,7 @@ pub struct StopRules {
     strings: Vec<String>,
     ids: Vec<u32>,
     max_tokens: u32,
+    min_tokens: u32,
 }
 
 impl StopRules {
@@ -42,7 +43,19 @@ impl StopRules {
                 allowed: "1 or more",
             });
         }
-        Ok(Self { strings, ids, max_tokens })
+        Ok(Self { strings, ids, max_tokens, min_tokens: 0 })
+    }
+
+    /// The same, where no stop string and no stop id ends an answer before it has so many tokens.
+    pub fn not_before(self, min_tokens: u32) -> Result<Self> {
+        if min_tokens > self.max_tokens {
+            return Err(Error::OptionRange {
+                option: "min_tokens",
+                value: min_tokens.into(),
+                allowed: "`max_tokens` or less",
+            });
+        }
+        Ok(Self { min_tokens, ..self })
     }
 
     /// The strings that end an answer.
@@ -55,6 +68,18 @@ impl StopRules {
     #[must_use]
     pub fn stops_at(&self, id: u32) -> bool {
         self.ids.contains(&id)
+    }
+
+    /// The tokens that end an answer.
+    #[must_use]
+    pub fn ids(&self) -> &[u32] {
+        &self.ids
+    }
+
+    /// The tokens that an answer has before anything but its length ends it.
+    #[must_use]
+    pub fn min_tokens(&self) -> u32 {
+        self.min_tokens
     }
 
     /// The most tokens of an answer.
@@ -98,6 +123,9 @@ mod tests {
         );
         assert_eq!(refused(&some("a", 17), 1), "17 stop strings were given, the limit is 16");
         assert_eq!(refused(&[], 0), "`max_tokens` is `0`, allowed is 1 or more");
-        assert!(StopRules::new(some(&"a".repeat(256), 16), Vec::new(), 1).is_ok());
+        let rules = StopRules::new(some(&"a".repeat(256), 16), Vec::new(), 1).unwrap();
+        assert!(rules.clone().not_before(1).is_ok());
+        let longer = rules.not_before(2).unwrap_err().to_string();
+        assert_eq!(longer, "`min_tokens` is `2`, allowed is `max_tokens` or less");
     }
 }

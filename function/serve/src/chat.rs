@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::answer::{self, Ask, Echo, Wanted};
 use crate::fields::{Fields, wrong_type, wrong_value};
 use crate::form::Form;
-use crate::options::Options;
+use crate::options::{self, Options};
 use crate::speech::{Prompt, Speech};
 use crate::{Refusal, Server};
 
@@ -56,17 +56,11 @@ impl Ask for ChatRequest {
 }
 
 fn refuse_what_is_not_served(fields: &Fields<'_>) -> Result<(), Refusal> {
+    options::refuse(fields, NOT_SERVED)?;
+    options::refuse_off(fields, ALWAYS_DONE)?;
     for name in ["tool_choice", "function_call"] {
         if fields.get(name).is_some_and(|choice| choice != "none" && choice != "auto") {
             return Err(Refusal::not_served(name, "tools are not served yet"));
-        }
-    }
-    if let Some(format) = fields.object("response_format")? {
-        let kind = format.required("type", "a string")?;
-        if kind != "text" {
-            let reason = "answers are text and are not held to a form yet: leave it out, or ask \
-                          for the form in a message";
-            return Err(Refusal::not_served("response_format", reason));
         }
     }
     let modalities = fields.list("modalities")?.unwrap_or_default();
@@ -158,6 +152,17 @@ fn part<'a>(value: &'a Value, param: &str) -> Result<&'a str, Refusal> {
     }
 }
 
+/// Beside those that no interface serves.
+const NOT_SERVED: &[(&str, &str)] = &[
+    ("continue_final_message", "a message is answered, and not gone on with: `/v1/completions` is"),
+    ("add_special_tokens", "the chat template writes the special tokens"),
+    ("echo", "an answer has no part of its conversation"),
+    ("documents", "the chat template is given no documents"),
+];
+
+const ALWAYS_DONE: &[(&str, &str)] =
+    &[("add_generation_prompt", "the answer is always a new message")];
+
 const CONTENT: &str = "a string or an array of parts";
 
 #[cfg(test)]
@@ -232,6 +237,19 @@ mod tests {
             (json!({"response_format": {}}), "response_format.type"),
             (json!({"modalities": ["text", "audio"]}), "modalities"),
             (json!({"seed": 1.5}), "seed"),
+            (json!({"min_tokens": -1}), "min_tokens"),
+            (json!({"skip_special_tokens": false}), "skip_special_tokens"),
+            (json!({"add_generation_prompt": false}), "add_generation_prompt"),
+            (json!({"continue_final_message": true}), "continue_final_message"),
+            (json!({"add_special_tokens": true}), "add_special_tokens"),
+            (json!({"bad_words": ["x"]}), "bad_words"),
+            (json!({"allowed_token_ids": [1]}), "allowed_token_ids"),
+            (json!({"include_stop_str_in_output": true}), "include_stop_str_in_output"),
+            (json!({"grammar": "root ::= x"}), "grammar"),
+            (json!({"json_schema": {"type": "object"}}), "json_schema"),
+            (json!({"verbosity": "low"}), "verbosity"),
+            (json!({"prompt_logprobs": 0}), "prompt_logprobs"),
+            (json!({"truncate_prompt_tokens": 5}), "truncate_prompt_tokens"),
         ] {
             let (named, message) = refused(body.clone());
             assert_eq!(named, param, "{body}: {message}");
@@ -246,6 +264,9 @@ mod tests {
             "response_format": {"type": "text"}, "modalities": ["text"], "store": false,
             "user": "me", "metadata": {"a": "b"}, "service_tier": "auto", "whatever": [1, {}],
             "max_tokens": 5, "max_completion_tokens": 7, "stream_options": null, "top_logprobs": 0,
+            "skip_special_tokens": true, "add_generation_prompt": true, "bad_words": [],
+            "continue_final_message": false, "add_special_tokens": false, "json_schema": {},
+            "include_stop_str_in_output": false, "grammar": "", "min_tokens": 0,
         }));
         let options = request.unwrap().options;
         assert_eq!((options.flags.max_tokens, options.choices, options.stream), (Some(7), 1, None));

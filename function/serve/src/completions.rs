@@ -6,7 +6,7 @@ use axum::response::Response;
 use crate::answer::{self, Ask, Echo, Wanted};
 use crate::fields::{Fields, wrong_value};
 use crate::form::Form;
-use crate::options::{MAX_CHOICES, Options};
+use crate::options::{self, MAX_CHOICES, Options};
 use crate::prompts::{self, Raw};
 use crate::speech::{Prompt, Speech};
 use crate::{Refusal, Server};
@@ -29,6 +29,8 @@ struct CompletionRequest {
 
 impl CompletionRequest {
     fn read(fields: &Fields<'_>) -> Result<Self, Refusal> {
+        options::refuse(fields, NOT_SERVED)?;
+        options::refuse_off(fields, ALWAYS_DONE)?;
         let mut options = Options::read(fields, 0)?;
         let echo = echo(fields, *options.flags.max_tokens.get_or_insert(DEFAULT_MAX_TOKENS))?;
         if echo == Echo::Alone {
@@ -86,6 +88,15 @@ fn encoded(prompt: Raw, echo: bool, speech: &Speech) -> Result<Prompt, Refusal> 
     Ok(Prompt { ids, echo: echo.then_some(text) })
 }
 
+/// Beside those that no interface serves.
+const NOT_SERVED: &[(&str, &str)] =
+    &[("max_completion_tokens", "this is for chat: here it is called `max_tokens`")];
+
+const ALWAYS_DONE: &[(&str, &str)] = &[(
+    "add_special_tokens",
+    "a text begins as the model expects it: a prompt of token ids is taken as it is",
+)];
+
 /// What OpenAI's interface says for this route.
 const DEFAULT_MAX_TOKENS: u32 = 16;
 
@@ -125,6 +136,10 @@ mod tests {
             (json!({"prompt": "a", "logprobs": true}), "logprobs"),
             (json!({"prompt": "a", "logprobs": 21}), "logprobs"),
             (json!({"prompt": "a", "echo": 1}), "echo"),
+            (json!({"prompt": "a", "response_format": {"type": "json_object"}}), "response_format"),
+            (json!({"prompt": "a", "max_completion_tokens": 9}), "max_completion_tokens"),
+            (json!({"prompt": "a", "add_special_tokens": false}), "add_special_tokens"),
+            (json!({"prompt": "a", "skip_special_tokens": "no"}), "skip_special_tokens"),
             (json!({"prompt": "a", "max_tokens": 0}), "max_tokens"),
             (json!({"prompt": "a", "max_tokens": -1, "echo": true}), "max_tokens"),
         ] {
@@ -136,7 +151,11 @@ mod tests {
 
     #[test]
     fn sixteen_tokens_follow_where_no_number_is_given() {
-        let request = read(&json!({"prompt": "a", "best_of": 1, "suffix": ""})).unwrap();
+        let request = read(&json!({
+            "prompt": "a", "best_of": 1, "suffix": "", "add_special_tokens": true,
+            "response_format": {"type": "text"}, "max_completion_tokens": null,
+        }));
+        let request = request.unwrap();
         assert_eq!(request.options.flags.max_tokens, Some(16));
     }
 }

@@ -29,7 +29,9 @@ pub(crate) struct Stream {
 impl Options {
     /// Where an answer has `least_tokens` at least.
     pub(crate) fn read(fields: &Fields<'_>, least_tokens: u32) -> Result<Self, Refusal> {
-        refuse_what_is_not_served(fields)?;
+        refuse(fields, NOT_SERVED)?;
+        refuse_off(fields, ALWAYS_DONE)?;
+        refuse_forms(fields)?;
         let choices = fields.integer("n", 1..=MAX_CHOICES.cast_signed() as i64)?.unwrap_or(1);
         let flags = flags(fields, least_tokens)?;
         Ok(Self {
@@ -58,6 +60,7 @@ fn flags(fields: &Fields<'_>, least_tokens: u32) -> Result<Flags, Refusal> {
         frequency_penalty: fields.number("frequency_penalty", -2.0..=2.0)?,
         seed: fields.integer("seed", i64::MIN..=i64::MAX)?.map(i64::cast_unsigned),
         max_tokens: fields.count("max_tokens", least_tokens)?,
+        min_tokens: fields.count("min_tokens", 0)?,
         stop_strings: stop_strings(fields)?,
         stop_ids: token_ids(fields, "stop_token_ids")?,
     })
@@ -120,13 +123,40 @@ fn stream(fields: &Fields<'_>) -> Result<Option<Stream>, Refusal> {
     Ok(Some(Stream { include_usage: options.boolean("include_usage")?.unwrap_or(false) }))
 }
 
-/// Fields that would be missed if they were ignored: they change what an answer looks like.
-fn refuse_what_is_not_served(fields: &Fields<'_>) -> Result<(), Refusal> {
-    let asked = NOT_SERVED.iter().find(|(name, _)| fields.get(name).is_some_and(asks));
+/// Refuses fields that would be missed if they were ignored: they change what is asked, or what an
+/// answer looks like.
+pub(crate) fn refuse(
+    fields: &Fields<'_>,
+    not_served: &[(&'static str, &'static str)],
+) -> Result<(), Refusal> {
+    let asked = not_served.iter().find(|(name, _)| fields.get(name).is_some_and(asks));
     match asked {
         Some((name, reason)) => Err(Refusal::not_served(fields.param(name), reason)),
         None => Ok(()),
     }
+}
+
+/// Refuses that something is left out which is always done.
+pub(crate) fn refuse_off(
+    fields: &Fields<'_>,
+    always_done: &[(&'static str, &'static str)],
+) -> Result<(), Refusal> {
+    for (name, reason) in always_done {
+        if fields.boolean(name)? == Some(false) {
+            return Err(Refusal::not_served(fields.param(name), reason));
+        }
+    }
+    Ok(())
+}
+
+fn refuse_forms(fields: &Fields<'_>) -> Result<(), Refusal> {
+    let Some(format) = fields.object("response_format")? else { return Ok(()) };
+    if format.required("type", "a string")? == "text" {
+        return Ok(());
+    }
+    let reason = "answers are text and are not held to a form yet: leave it out, or ask for the \
+                  form in the prompt";
+    Err(Refusal::not_served("response_format", reason))
 }
 
 /// Whether a value asks for anything: clients send `[]`, `{}`, `""` and `false` where nothing is
@@ -151,6 +181,7 @@ const NOT_SERVED: &[(&str, &str)] = &[
     ("web_search_options", "there is no search here"),
     ("prediction", "predicted outputs are not served yet"),
     ("reasoning_effort", "how long a model thinks is not set here"),
+    ("verbosity", "how much a model says is not set here"),
     ("store", "answers are not stored"),
     ("suffix", "text between a prompt and a suffix is not served yet"),
     ("chat_template", "the model's own chat template is used"),
@@ -160,9 +191,20 @@ const NOT_SERVED: &[(&str, &str)] = &[
     ("guided_regex", FORM),
     ("guided_choice", FORM),
     ("guided_grammar", FORM),
+    ("grammar", FORM),
+    ("json_schema", FORM),
     ("use_beam_search", "beam search is not served"),
     ("ignore_eos", "an answer ends where the model ends it"),
+    ("include_stop_str_in_output", "what ends an answer is no part of it"),
+    ("bad_words", "words are not ruled out here: `logit_bias` does so with tokens"),
+    ("allowed_token_ids", "tokens are not ruled out by those that are left: use `logit_bias`"),
+    ("prompt_logprobs", "the prompt's tokens are scored by `echo` and `logprobs` of completions"),
+    ("truncate_prompt_tokens", "prompts are not cut"),
 ];
+
+/// What vLLM's clients can switch off.
+const ALWAYS_DONE: &[(&str, &str)] =
+    &[("skip_special_tokens", "special tokens are no part of an answer's text")];
 
 /// Answers of one request, all prompts together; OpenAI allows as many for one prompt.
 pub(crate) const MAX_CHOICES: usize = 128;

@@ -73,6 +73,28 @@ fn a_stop_string_over_several_tokens_ends_the_answer_before_it() {
 }
 
 #[test]
+fn neither_a_stop_id_nor_a_stop_string_ends_an_answer_that_is_too_short() {
+    let [the, fox] = [ids_of(" the")[0], ids_of(" fox")[0]];
+    let least = |tokens| rules(&[" the"], &[fox], 9).not_before(tokens).unwrap();
+    let mut generation = start(&[0], least(2), 512).unwrap();
+    let mut logits = logits_for(fox);
+    logits[the as usize] = 0.5;
+    for _ in 0..2 {
+        assert!(generation.draw().is_none(), "a device does not know what ends an answer");
+        let step = generation.step(&logits).unwrap();
+        assert_eq!((step.token, step.text.as_str(), step.finish), (the, " the", None));
+    }
+    assert!(generation.draw().is_some());
+    assert_eq!(generation.step(&logits).unwrap().finish, Some(Finish::Stop));
+
+    let (text, finish, _) = write(start(&[0], least(2), 512).unwrap(), &[the, the, the]);
+    assert_eq!((text.as_str(), finish), (" the the", Some(Finish::StopString)));
+    let all = rules(&[" the"], &[], 2).not_before(2).unwrap();
+    let (text, finish, _) = write(start(&[0], all, 512).unwrap(), &[the, the]);
+    assert_eq!((text.as_str(), finish), (" the the", Some(Finish::Length)));
+}
+
+#[test]
 fn text_that_was_held_back_comes_with_the_last_step() {
     let answer = ids_of("ab\n");
     let length = u32::try_from(answer.len()).unwrap();
