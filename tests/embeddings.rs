@@ -117,7 +117,7 @@ fn same_streamed(folder: &Path) {
     objects.serve_folder("models", "minilm/", folder).expect("it is there");
     let bucket = Bucket::builder().objects(objects).start_on_own_thread("127.0.0.1:0");
     let bucket = bucket.expect("a port");
-    let texts = ["Each sentence is converted", "", "na\u{ef}ve caf\u{e9}"];
+    let texts = ["Each sentence is converted", " ", "na\u{ef}ve caf\u{e9}"];
     let streamed = embed("s3://models/minilm", &texts, &bucket.environment());
     assert_eq!(streamed, embed(text_of(folder), &texts, &[]));
     assert_eq!(streamed[1].tokens, 2, "what stands around every text");
@@ -132,6 +132,8 @@ fn long_texts(folder: &Path) {
     let cut = embed(text_of(folder), &[&long], &[("FIRSTLIGHT_TRUNCATE", "true".to_owned())]);
     let short = embed(text_of(folder), &[&"word ".repeat(254)], &[]);
     assert_eq!(cut, short);
+    let nothing = Firstlight::new(["embed", text_of(folder), "one", ""]).run().failure();
+    assert!(nothing.stderr.contains("the text is empty"), "{}", nothing.stderr);
 }
 
 /// A request that rides the load and one behind it; what makes no text says so.
@@ -150,6 +152,29 @@ fn same_served(folder: &Path) {
             assert!(vector == expected.vector, "text {index}");
         }
     }
+    let long = "word ".repeat(300);
+    let ask = |fields: Value| {
+        let mut asked = json!({"model": model, "input": ["x", long]});
+        asked.as_object_mut().expect("fields").extend(fields.as_object().expect("fields").clone());
+        serving.post("/v1/embeddings", &asked)
+    };
+    let refused = ask(json!({}));
+    assert_eq!(refused.status, 400, "{}", refused.body);
+    assert!(refused.body.contains("`truncate_prompt_tokens: -1`"), "{}", refused.body);
+    for (fields, tokens) in [
+        (json!({"truncate": true}), 256),
+        (json!({"truncate_prompt_tokens": -1}), 256),
+        (json!({"truncate_prompt_tokens": 1000}), 256),
+        (json!({"truncate_prompt_tokens": 12}), 12),
+        (json!({"truncate": true, "input": ["x", vec![2000; 300]]}), 256),
+    ] {
+        let answer = ask(fields).ok().json();
+        assert_eq!(answer["usage"]["prompt_tokens"], 3 + tokens);
+    }
+    let nothing = ask(json!({"input": ["x", ""]}));
+    assert_eq!(nothing.status, 400, "{}", nothing.body);
+    assert_eq!(nothing.json()["error"]["param"], "input");
+
     let asked = json!({"model": model, "messages": [{"role": "user", "content": "Hello"}]});
     let refused = serving.post("/v1/chat/completions", &asked);
     assert_eq!(refused.status, 400, "{}", refused.body);

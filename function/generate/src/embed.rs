@@ -21,6 +21,7 @@ mod job;
 mod turns;
 mod worker;
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -112,19 +113,19 @@ impl Embedder {
     /// `truncate` says so.
     pub fn encode(&self, text: &str, truncate: bool) -> Result<Vec<u32>> {
         let Shared { tokenizer, limits, .. } = &*self.shared;
-        let lower;
-        let text = if limits.lower_case {
-            lower = text.to_lowercase();
-            &lower
-        } else {
-            text
-        };
         if truncate {
-            return tokenizer.encode_within(text, limits.max_tokens);
+            return self.encode_within(text, limits.max_tokens);
         }
-        let ids = tokenizer.encode(text, true)?;
+        let ids = tokenizer.encode(&limits.read(text)?, true)?;
         limits.check_length(&ids)?;
         Ok(ids)
+    }
+
+    /// The same, cut where the text has more than `most` tokens with those that the model expects
+    /// around it.
+    pub fn encode_within(&self, text: &str, most: usize) -> Result<Vec<u32>> {
+        let Shared { tokenizer, limits, .. } = &*self.shared;
+        tokenizer.encode_within(&limits.read(text)?, most.min(limits.max_tokens))
     }
 
     /// Takes a job, if it can be computed and there is room for it to wait. The weights need not be
@@ -164,6 +165,15 @@ impl Embedder {
 }
 
 impl Limits {
+    /// A text as the model is to see it.
+    fn read<'a>(&self, text: &'a str) -> Result<Cow<'a, str>> {
+        match text {
+            "" => Err(Error::EmptyText),
+            _ if self.lower_case => Ok(text.to_lowercase().into()),
+            _ => Ok(text.into()),
+        }
+    }
+
     /// Whether the tokens of a text can be computed.
     fn check(&self, ids: &[u32]) -> Result<()> {
         if ids.is_empty() {

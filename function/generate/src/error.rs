@@ -244,10 +244,14 @@ pub enum Error {
         first_id: u32,
     },
 
+    /// A text that says nothing.
+    #[error("the text is empty\nhint: give at least one character")]
+    EmptyText,
+
     /// A text is longer than an encoder takes.
     #[error(
         "the text has {tokens} tokens, and the model takes {limit}\nhint: shorten the text, or have \
-         it cut"
+         it cut: `truncate_prompt_tokens: -1`, or on the command line `--truncate`"
     )]
     TextBeyondModel {
         /// Of the text, with those that the model expects around it.

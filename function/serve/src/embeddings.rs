@@ -23,10 +23,10 @@ pub(crate) async fn embed(
     request: Request,
 ) -> Result<Response, Refusal> {
     let asked = json::read(&server, request, EmbeddingRequest::read).await?;
-    let EmbeddingRequest { input, format, dimensions } = asked;
+    let EmbeddingRequest { input, most, format, dimensions } = asked;
     let embedder = server.model().embedder().await?;
-    let submitted = server.work(usize::MAX, move || Waiting::submit(&embedder, input)).await?;
-    let embeddings = submitted.embeddings().await?;
+    let submitted = server.work(usize::MAX, move || Waiting::submit(&embedder, input, most));
+    let embeddings = submitted.await?.embeddings().await?;
     let tokens = embeddings.tokens;
     let vectors = embeddings.vectors.into_iter().map(|vector| shortened(vector, dimensions));
     let vectors = vectors.collect::<Result<Vec<_>, _>>()?;
@@ -47,6 +47,8 @@ pub(crate) async fn embed(
 /// A request that was checked.
 struct EmbeddingRequest {
     input: Vec<Raw>,
+    /// Tokens that a text is cut to; without it, one that is too long is an error.
+    most: Option<usize>,
     format: Format,
     dimensions: Option<usize>,
 }
@@ -63,9 +65,25 @@ impl EmbeddingRequest {
         let dimensions = fields.count("dimensions", 1)?;
         Ok(Self {
             input: prompts::read(fields, "input", MAX_TEXTS)?,
+            most: most(fields)?,
             format: Format::read(fields)?,
             dimensions: dimensions.map(|count| count as usize),
         })
+    }
+}
+
+/// As vLLM's clients ask for it, and as those of text-embeddings-inference do.
+fn most(fields: &Fields<'_>) -> Result<Option<usize>, Refusal> {
+    let is_cut = fields.boolean("truncate")?.unwrap_or(false);
+    let name = "truncate_prompt_tokens";
+    match fields.integer(name, i64::MIN..=i64::MAX)? {
+        None => Ok(is_cut.then_some(usize::MAX)),
+        Some(-1) => Ok(Some(usize::MAX)),
+        Some(most @ 1..) => Ok(Some(usize::try_from(most).unwrap_or(usize::MAX))),
+        Some(other) => {
+            let allowed = "1 or more, or -1 for as many as the model takes";
+            Err(wrong_value(name, other.to_string(), allowed))
+        }
     }
 }
 
@@ -118,10 +136,16 @@ struct Waiting {
 }
 
 impl Waiting {
-    fn submit(embedder: &Embedder, input: Vec<Raw>) -> Result<Self, Refusal> {
-        let tokens = |raw| match raw {
-            Raw::Text(text) => embedder.encode(&text, false).map_err(Arc::new),
-            Raw::Tokens(ids) => Ok(ids),
+    fn submit(embedder: &Embedder, input: Vec<Raw>, most: Option<usize>) -> Result<Self, Refusal> {
+        let limit = embedder.limits().max_tokens;
+        let tokens = |raw| match (raw, most) {
+            (Raw::Text(text), None) => embedder.encode(&text, false).map_err(Arc::new),
+            (Raw::Text(text), Some(most)) => embedder.encode_within(&text, most).map_err(Arc::new),
+            (Raw::Tokens(ids), None) => Ok(ids),
+            (Raw::Tokens(mut ids), Some(most)) => {
+                ids.truncate(most.min(limit));
+                Ok(ids)
+            }
         };
         let texts = input.into_iter().map(tokens).collect::<Result<_, _>>();
         let texts = texts.map_err(|error| Refusal::Prompt { param: "input", error })?;
@@ -201,6 +225,20 @@ mod tests {
     }
 
     #[test]
+    fn texts_are_cut_as_two_kinds_of_clients_ask_for_it() {
+        for (fields, expected) in [
+            (json!({}), None),
+            (json!({"truncate": false}), None),
+            (json!({"truncate": true}), Some(usize::MAX)),
+            (json!({"truncate_prompt_tokens": -1}), Some(usize::MAX)),
+            (json!({"truncate_prompt_tokens": 1, "truncate": true}), Some(1)),
+            (json!({"truncate_prompt_tokens": 9, "truncate": false}), Some(9)),
+        ] {
+            assert_eq!(most(&Fields::of_body(&fields).unwrap()).unwrap(), expected, "{fields}");
+        }
+    }
+
+    #[test]
     fn each_wrong_field_is_named() {
         for (body, param) in [
             (json!({}), "input"),
@@ -208,6 +246,9 @@ mod tests {
             (json!({"input": {"a": 1}}), "input"),
             (json!({"input": "a", "encoding_format": "int8"}), "encoding_format"),
             (json!({"input": "a", "dimensions": 0}), "dimensions"),
+            (json!({"input": "a", "truncate": 1}), "truncate"),
+            (json!({"input": "a", "truncate_prompt_tokens": 0}), "truncate_prompt_tokens"),
+            (json!({"input": "a", "truncate_prompt_tokens": -2}), "truncate_prompt_tokens"),
         ] {
             let refusal = EmbeddingRequest::read(&Fields::of_body(&body).unwrap());
             let refusal = refusal.err().expect("it should be refused");

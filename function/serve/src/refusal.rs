@@ -305,6 +305,7 @@ fn of_generate(error: &GenerateError) -> Meaning {
         | E::TextBeyondModel { .. }
         | E::TextTooLong { .. } => Meaning::bad_request(Some("context_length_exceeded")),
         E::EmptyPrompt
+        | E::EmptyText
         | E::IdOutOfRange { .. }
         | E::NoChatTemplate
         | E::TemplateRefuses { .. }

@@ -172,7 +172,13 @@ fn a_long_text_is_refused_or_cut() {
     assert!(running.embedder.encode(&text, false).unwrap_err().to_string().contains("takes 30"));
     let whole = demo_tokenizer().encode(&text, true).unwrap();
     assert_eq!(running.embedder.encode(&text, true).unwrap(), whole[..30]);
+    let within = |most| running.embedder.encode_within(&text, most).unwrap();
+    assert_eq!((within(7), within(999)), (whole[..7].to_vec(), whole[..30].to_vec()));
     let short = |truncate| running.embedder.encode("a", truncate).unwrap();
+    for truncate in [false, true] {
+        let refused = running.embedder.encode("", truncate);
+        assert!(matches!(refused, Err(Error::EmptyText)), "{refused:?}");
+    }
     assert_eq!(short(false), short(true));
 }
 
