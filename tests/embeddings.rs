@@ -174,6 +174,14 @@ fn same_served(folder: &Path) {
     let nothing = ask(json!({"input": ["x", ""]}));
     assert_eq!(nothing.status, 400, "{}", nothing.body);
     assert_eq!(nothing.json()["error"]["param"], "input");
+    let metrics = serving.get("/metrics").body;
+    for name in ["request_queue_time_seconds_count", "e2e_request_latency_seconds_count"] {
+        let line = metrics.lines().find(|line| line.starts_with(&format!("vllm:{name}")));
+        assert!(line.is_some_and(|line| line.ends_with(" 7")), "{name}: {line:?}");
+    }
+    let done = metrics.lines().find(|line| line.starts_with("vllm:request_success_total"));
+    assert!(done.is_some_and(|line| line.ends_with(" 7")), "{done:?}");
+    assert!(metrics.contains("# TYPE firstlight_weight_bytes gauge\n"), "{metrics}");
 
     let asked = json!({"model": model, "messages": [{"role": "user", "content": "Hello"}]});
     let refused = serving.post("/v1/chat/completions", &asked);

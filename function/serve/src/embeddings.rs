@@ -1,6 +1,7 @@
 //! `/v1/embeddings`: texts, or tokens, to vectors.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
@@ -14,6 +15,7 @@ use serde::Serialize;
 use tokio::sync::oneshot;
 
 use crate::fields::{Fields, wrong_value};
+use crate::metrics::Arrival;
 use crate::prompts::{self, Raw};
 use crate::{Refusal, Server, json};
 
@@ -22,11 +24,13 @@ pub(crate) async fn embed(
     State(server): State<Server>,
     request: Request,
 ) -> Result<Response, Refusal> {
+    let arrival = Arrival { at: Instant::now(), is_cold: server.is_cold() };
     let asked = json::read(&server, request, EmbeddingRequest::read).await?;
     let EmbeddingRequest { input, most, format, dimensions } = asked;
     let embedder = server.model().embedder().await?;
     let submitted = server.work(usize::MAX, move || Waiting::submit(&embedder, input, most));
     let embeddings = submitted.await?.embeddings().await?;
+    server.recorder().embedded(arrival, embeddings.began);
     let tokens = embeddings.tokens;
     let vectors = embeddings.vectors.into_iter().map(|vector| shortened(vector, dimensions));
     let vectors = vectors.collect::<Result<Vec<_>, _>>()?;

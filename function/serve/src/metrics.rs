@@ -42,7 +42,7 @@ pub(crate) struct Recorder {
     registry: Registry,
     timeline: Timeline,
     answered: Family<Labels<2>, Counter>,
-    finished: Family<Labels<1>, Counter>,
+    ended: Family<Labels<1>, Counter>,
     queue_s: Histogram,
     first_token_s: Histogram,
     next_token_s: Histogram,
@@ -55,7 +55,7 @@ impl Recorder {
             registry: Registry::default(),
             timeline: model.timeline().clone(),
             answered: Family::default(),
-            finished: Family::default(),
+            ended: Family::default(),
             queue_s: Histogram::new(TIMES_S),
             first_token_s: Histogram::new(TIMES_S),
             next_token_s: Histogram::new(TIMES_S),
@@ -93,8 +93,8 @@ impl Recorder {
         }
         of_model.register(
             "vllm:request_success",
-            "Answers that came to their end",
-            self.finished.clone(),
+            "Answers and embeddings that came to their end",
+            self.ended.clone(),
         );
         of_model.register_collector(Box::new(EngineFigures(model.clone())));
         self.registry.register(
@@ -110,6 +110,21 @@ impl Recorder {
     pub(crate) fn answered(&self, route: &str, status: u16) {
         let labels = [("route", route.to_owned()), ("status", status.to_string())];
         self.answered.get_or_create(&labels).inc();
+    }
+
+    /// Texts were embedded, from `began` on.
+    pub(crate) fn embedded(&self, arrival: Arrival, began: Instant) {
+        self.begun(arrival, began);
+        self.finished(arrival, EMBEDDED);
+    }
+
+    fn begun(&self, arrival: Arrival, began: Instant) {
+        self.queue_s.observe((began - arrival.at).as_secs_f64());
+    }
+
+    fn finished(&self, arrival: Arrival, reason: &str) {
+        self.whole_s.observe(arrival.at.elapsed().as_secs_f64());
+        self.ended.get_or_create(&[("finished_reason", reason.to_owned())]).inc();
     }
 
     /// Who observes an answer to a prompt of so many tokens.
@@ -138,14 +153,11 @@ pub(crate) struct Observer {
 impl Observer {
     pub(crate) fn observe(&mut self, event: &Event) {
         let recorder = &self.recorder;
-        let since_arrival = || self.arrival.at.elapsed().as_secs_f64();
         match event {
-            Event::Started => recorder.queue_s.observe(since_arrival()),
+            Event::Started => recorder.begun(self.arrival, Instant::now()),
             Event::Token(_) => self.token(),
             Event::Finished { finish, .. } => {
-                recorder.whole_s.observe(since_arrival());
-                let labels = [("finished_reason", finish_reason(*finish).to_owned())];
-                recorder.finished.get_or_create(&labels).inc();
+                recorder.finished(self.arrival, finish_reason(*finish));
             }
             Event::Prompt(_) | Event::Failed(_) => {}
         }
@@ -225,6 +237,9 @@ impl Collector for StartFigures {
         for (name, help, counted) in STORE_COUNTERS {
             counter(&mut encoder, name, help, timeline.counted(*counted))?;
         }
+        let weights = timeline.counted(Counted::WeightBytes) as f64;
+        let help = "Weights that the first token needs";
+        gauge(&mut encoder, "firstlight_weight_bytes", help, weights)?;
         let help = "From the start of the process to each moment of its cold start";
         let kind = MetricType::Gauge;
         let mut family =
@@ -261,12 +276,10 @@ const STORE_COUNTERS: &[(&str, &str, Counted)] = &[
     ("firstlight_store_hedges_won", "Hedges that were faster", Counted::HedgesWon),
     ("firstlight_store_bytes", "Bytes received from the store", Counted::BytesFetched),
     ("firstlight_store_bytes_twice", "Bytes received once more", Counted::BytesTwice),
-    (
-        "firstlight_weight_bytes",
-        "Bytes of weights that the first token needs",
-        Counted::WeightBytes,
-    ),
 ];
+
+/// As vLLM says it of what has no length of its own.
+const EMBEDDED: &str = "stop";
 
 /// From a token of a small model to the load of a large one, in steps of 2 to 2.5.
 const TIMES_S: [f64; 16] = [

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::Error;
 use crate::engine::Cancelled;
@@ -27,6 +28,8 @@ pub struct Embeddings {
     pub vectors: Vec<Vec<f32>>,
     /// Tokens of all texts.
     pub tokens: usize,
+    /// When the first pass over any of them began.
+    pub began: Instant,
 }
 
 impl Job {

@@ -4,6 +4,7 @@
 //! all rows for itself.
 
 use std::collections::{HashMap, VecDeque};
+use std::time::Instant;
 
 /// Jobs under way.
 #[derive(Debug)]
@@ -22,6 +23,8 @@ pub(super) struct Turn<T> {
     lengths: Vec<usize>,
     /// Texts that were given, which are the first ones.
     given: usize,
+    /// When the first of them was computed.
+    pub(super) began: Option<Instant>,
     /// One for each text that was computed.
     pub(super) vectors: Vec<Vec<f32>>,
 }
@@ -49,7 +52,7 @@ impl<T> Default for Turns<T> {
 impl<T> Turns<T> {
     /// A job with texts of these lengths, behind the others.
     pub(super) fn push(&mut self, job: T, lengths: Vec<usize>) {
-        let turn = Turn { job, lengths, given: 0, vectors: Vec::new() };
+        let turn = Turn { job, lengths, given: 0, began: None, vectors: Vec::new() };
         self.order.push_back(self.next_id);
         self.jobs.insert(self.next_id, turn);
         self.next_id += 1;
@@ -81,6 +84,14 @@ impl<T> Turns<T> {
             self.order.rotate_left(1);
         }
         picks
+    }
+
+    /// The picked texts are computed from `now` on.
+    pub(super) fn begin(&mut self, picks: &[Pick], now: Instant) {
+        for pick in picks {
+            let turn = self.jobs.get_mut(&pick.job).expect("nobody leaves during a pass");
+            turn.began.get_or_insert(now);
+        }
     }
 
     /// What became of the picked texts.

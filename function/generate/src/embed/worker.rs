@@ -128,18 +128,19 @@ impl<M: Embeds> Running<'_, M> {
         }
         // Nothing is told or dropped with the lock held: what that does is up to the client.
         for turn in complete {
-            let tokens = turn.rows();
-            (turn.job.out)(Ok(Embeddings { vectors: turn.vectors, tokens }));
+            let (tokens, began) = (turn.rows(), turn.began.unwrap_or_else(Instant::now));
+            (turn.job.out)(Ok(Embeddings { vectors: turn.vectors, tokens, began }));
         }
     }
 
     fn pass(&mut self) -> Result<(), Error> {
         let room = Room { rows: self.model.max_rows(), texts: self.model.max_texts() };
         let picks = self.turns.pick(room);
+        let began = Instant::now();
+        self.turns.begin(&picks, began);
         let text = |pick: &Pick| &*self.turns.job(pick.job).texts[pick.text];
         let texts: Vec<&[u32]> = picks.iter().map(text).collect();
         let rows = texts.iter().map(|ids| ids.len()).sum();
-        let began = Instant::now();
         let vectors = self.model.embed(&texts).map_err(failed)?;
         self.count(picks.len(), rows, began.elapsed().as_secs_f64());
         self.is_loading = false;
