@@ -169,6 +169,7 @@ pub(crate) fn settings(args: &HttpArgs) -> Result<Settings, Failure> {
         idle_time: seconds(args.keep_alive),
         connections: args.connections.get().into(),
         answer_tokens: args.max_answer_tokens,
+        ..Limits::default()
     };
     let ready = match args.ready {
         ReadyWhen::Accepting => Ready::Accepting,

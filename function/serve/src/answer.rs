@@ -6,10 +6,11 @@
 //!
 //! What is wrong with the fields is told at once. Then the request waits until the tokenizer is
 //! there, and its jobs wait in the engine for the weights. The head of the response goes out with
-//! the first event, so that an error before it is a status, and a cold start's timing a header.
+//! the first event, so that an error before it is a status, and a cold start's timing a header. A
+//! stream's goes out sooner where that takes long, for balancers cut what says nothing.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::Request;
@@ -18,6 +19,7 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::Response;
 use firstlight_generate::engine::{self, Event, Token};
 use firstlight_generate::{Bias, Finish, Logprobs, Settings, Tokenizer};
+use tokio::time::timeout;
 
 use crate::choices::{Choices, Work};
 use crate::fields::{Fields, wrong_value};
@@ -102,7 +104,8 @@ fn begin<A: Ask>(
     let work = work::<A>(server, speech, options, logprobs, prompt_logprobs)?;
     let progress = Progress::new(&prompts, answers, echo, &speech.tokenizer);
     let choices = Choices::submit(server, speech, prompts, &work, arrival)?;
-    Ok(Begun { choices, progress, stream, has_logprobs: logprobs.is_some() })
+    let quiet_time = server.limits().quiet_time;
+    Ok(Begun { choices, progress, stream, has_logprobs: logprobs.is_some(), quiet_time })
 }
 
 fn work<A: Ask>(
@@ -145,6 +148,8 @@ struct Begun {
     progress: Progress,
     stream: Option<Stream>,
     has_logprobs: bool,
+    /// How long a stream may say nothing.
+    quiet_time: Duration,
 }
 
 impl Begun {
@@ -174,13 +179,9 @@ impl Begun {
     }
 
     async fn streamed(mut self, letterhead: Letterhead) -> Result<Response, Refusal> {
-        let first = loop {
-            let event = self.choices.next().await;
-            if let (index, Some(piece)) = self.progress.take(event)? {
-                break (index, piece);
-            }
-        };
-        let events = Events::new(letterhead, self.choices, self.progress);
+        let first = timeout(self.quiet_time, self.first()).await;
+        let first = first.ok().transpose()?;
+        let events = Events::new(letterhead, self.choices, self.progress, self.quiet_time);
         let mut response = Response::new(Body::new(events.after(first)));
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
@@ -188,6 +189,16 @@ impl Begun {
         // nginx would collect the events otherwise.
         headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
         Ok(response)
+    }
+
+    /// The first piece of any choice.
+    async fn first(&mut self) -> Result<(usize, Choice), Refusal> {
+        loop {
+            let event = self.choices.next().await;
+            if let (index, Some(piece)) = self.progress.take(event)? {
+                return Ok((index, piece));
+            }
+        }
     }
 }
 
@@ -281,5 +292,60 @@ impl Progress {
         let completion_tokens = self.usage.completion_tokens + tokens;
         self.usage = Usage::new(self.usage.prompt_tokens, completion_tokens);
         Choice { finish: Some(finish), ..Choice::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use firstlight_generate::{ChatTemplate, Engine, GenerationConfig};
+    use firstlight_timeline::Timeline;
+    use http_body_util::BodyExt;
+    use serde_json::json;
+    use tower_service::Service;
+
+    use super::*;
+    use crate::{Limits, Model, Settings as HowServed};
+
+    const TOKENIZER: &[u8] = include_bytes!("../../../tests/fixtures/demo-model/tokenizer.json");
+
+    /// What `body` is asked for is never computed.
+    #[tokio::test]
+    async fn a_stream_that_waits_long_says_so_and_ends_with_what_went_wrong() {
+        let limits = engine::Limits {
+            context_length: 64,
+            vocabulary_size: 2048,
+            kv_blocks: 4,
+            block_positions: 64,
+            max_running: 1,
+            max_waiting: 1,
+            step_rows: 64,
+        };
+        let tokenizer = Tokenizer::parse(TOKENIZER).unwrap();
+        let (engine, worker) = Engine::new(tokenizer.clone(), limits);
+        let model = Model::new(vec!["story".to_owned()], Timeline::start(None));
+        let template = ChatTemplate::parse(None, Some(b"{{ messages[0].content }}"));
+        model.speaks(Speech::new(tokenizer, template, GenerationConfig::default(), engine));
+        let limits = Limits { quiet_time: Duration::from_millis(10), ..Limits::default() };
+        let server = Server::new(model, HowServed { limits, ..HowServed::default() });
+
+        let body = json!({"model": "story", "messages": [{"role": "user", "content": "a"}],
+                          "stream": true});
+        let request =
+            Request::post("/v1/chat/completions").header(CONTENT_TYPE, "application/json");
+        let request = request.body(Body::from(body.to_string())).unwrap();
+        let response = server.router().call(request).await.unwrap();
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.headers()[CONTENT_TYPE], "text/event-stream");
+        let mut body = response.into_body();
+        for _ in 0..3 {
+            let frame = body.frame().await.unwrap().unwrap().into_data().unwrap();
+            assert_eq!(frame, ": the answer has not begun\n\n");
+        }
+        drop(worker);
+        let rest = body.collect().await.unwrap().to_bytes();
+        let rest = String::from_utf8(rest.to_vec()).unwrap();
+        let (_, error) = rest.rsplit_once("data: ").unwrap();
+        let error: serde_json::Value = serde_json::from_str(error).unwrap();
+        assert_eq!(error["error"]["code"], "engine_failed");
     }
 }

@@ -64,6 +64,8 @@ pub struct Limits {
     pub body_time: Duration,
     /// How long a client may take to read what was sent, before it is given up.
     pub stall_time: Duration,
+    /// How long a stream may say nothing until its answer begins.
+    pub quiet_time: Duration,
     /// How long a connection may wait for the first byte of its next request.
     pub idle_time: Duration,
     /// Connections at once; for one more, the one that has been idle for longest is closed.
@@ -80,6 +82,8 @@ impl Default for Limits {
             head_time: Duration::from_secs(30),
             body_time: Duration::from_secs(30),
             stall_time: Duration::from_secs(30),
+            // A quarter of the time after which load balancers cut what says nothing (60 s).
+            quiet_time: Duration::from_secs(15),
             // Longer than load balancers keep a connection (60 s): they should be the ones to close.
             idle_time: Duration::from_secs(75),
             // With the longest bodies, 2 GiB; and as many descriptors as a process usually has.

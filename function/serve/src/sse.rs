@@ -1,11 +1,14 @@
-//! An answer as server-sent events: a line of JSON for each piece, and `[DONE]` after the last.
+//! An answer as server-sent events: a line of JSON for each piece, and `[DONE]` after the last. While
+//! the first is waited for, comments.
 
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame};
+use tokio::time::{Sleep, sleep};
 
 use crate::Refusal;
 use crate::answer::Progress;
@@ -19,24 +22,51 @@ pub(crate) struct Events {
     progress: Progress,
     /// What was written and not sent yet.
     lines: Vec<u8>,
+    /// Whether the first piece was written.
+    is_open: bool,
     is_done: bool,
+    /// How long it may say nothing before that.
+    quiet_time: Duration,
+    /// When it has said nothing for so long.
+    quiet: Option<Pin<Box<Sleep>>>,
 }
 
 impl Events {
-    pub(crate) fn new(letterhead: Letterhead, choices: Choices, progress: Progress) -> Self {
-        Self { letterhead, choices, progress, lines: Vec::new(), is_done: false }
+    pub(crate) fn new(
+        letterhead: Letterhead,
+        choices: Choices,
+        progress: Progress,
+        quiet_time: Duration,
+    ) -> Self {
+        let (is_open, is_done) = (false, false);
+        let lines = Vec::new();
+        Self { letterhead, choices, progress, lines, is_open, is_done, quiet_time, quiet: None }
     }
 
-    /// With the openings of all choices and the first piece of one.
-    pub(crate) fn after(mut self, (index, piece): (usize, Choice)) -> Self {
+    /// With the first piece of a choice, if there is one already.
+    pub(crate) fn after(mut self, first: Option<(usize, Choice)>) -> Self {
+        match first {
+            Some((index, piece)) => self.piece(index, &piece),
+            None => self.say_something(),
+        }
+        self.end_if_over();
+        self
+    }
+
+    /// A comment, which readers of events skip.
+    fn say_something(&mut self) {
+        self.lines.extend_from_slice(b": the answer has not begun\n\n");
+        self.quiet = Some(Box::pin(sleep(self.quiet_time)));
+    }
+
+    /// What all choices begin with.
+    fn open(&mut self) {
         for index in 0..self.progress.choices() {
             if let Some(opening) = self.letterhead.opening(index) {
                 self.line(&opening);
             }
         }
-        self.piece(index, &piece);
-        self.end_if_over();
-        self
+        self.is_open = true;
     }
 
     fn take(&mut self, event: Option<(usize, firstlight_generate::engine::Event)>) {
@@ -49,6 +79,9 @@ impl Events {
     }
 
     fn piece(&mut self, index: usize, piece: &Choice) {
+        if !self.is_open {
+            self.open();
+        }
         let says = !piece.text.is_empty() || !piece.logprobs.is_empty() || piece.finish.is_some();
         if says {
             let json = self.letterhead.piece(index, piece);
@@ -75,6 +108,14 @@ impl Events {
         self.is_done = true;
     }
 
+    /// When it has said nothing for long, and the first piece is not there.
+    fn has_been_quiet(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        match &mut self.quiet {
+            Some(quiet) if !self.is_open => quiet.as_mut().poll(context),
+            _ => Poll::Pending,
+        }
+    }
+
     fn line(&mut self, json: &[u8]) {
         for part in [b"data: ".as_slice(), json, b"\n\n"] {
             self.lines.extend_from_slice(part);
@@ -94,7 +135,10 @@ impl Body for Events {
         while !self.is_done && self.lines.len() < FRAME_BYTES {
             match self.choices.poll_next(context) {
                 Poll::Ready(event) => self.take(event),
-                Poll::Pending if self.lines.is_empty() => return Poll::Pending,
+                Poll::Pending if self.lines.is_empty() => {
+                    ready!(self.has_been_quiet(context));
+                    self.say_something();
+                }
                 Poll::Pending => break,
             }
         }
