@@ -133,9 +133,11 @@ impl Ready {
     ) -> Result<(), Failure> {
         let Begun { embedder, worker, weights, .. } =
             self.begin(&processor, &args.store, io, timeline)?;
-        let ids: Result<Vec<_>, _> =
-            texts.iter().map(|text| embedder.encode(text, args.truncate)).collect();
-        let texts = ids?;
+        let encode = |(number, text): (usize, &String)| {
+            let ids = embedder.encode(text, args.truncate);
+            ids.map_err(|source| Failure::Text { number: number + 1, source })
+        };
+        let texts = texts.iter().enumerate().map(encode).collect::<Result<Vec<_>, _>>()?;
         timeline.mark(Mark::PromptEncoded);
         let tokens: Vec<_> = texts.iter().map(Vec::len).collect();
         timeline.count(Counter::PromptTokens, tokens.iter().sum::<usize>() as u64);

@@ -18,6 +18,8 @@ pub(crate) enum Failure {
     Device(#[from] firstlight_device::Error),
     #[error(transparent)]
     Generate(#[from] firstlight_generate::Error),
+    #[error("text {number}: {source}")]
+    Text { number: usize, source: firstlight_generate::Error },
     #[error("{}", with_causes(.0))]
     Model(#[from] firstlight_model::Error),
     #[error("`{location}`: {}", with_causes(.source))]

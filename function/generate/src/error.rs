@@ -244,6 +244,16 @@ pub enum Error {
         first_id: u32,
     },
 
+    /// An embedding that no arithmetic on good weights gives.
+    #[error(
+        "the embedding of text {text} has values that are not a number or infinite\nhint: the weights \
+         may be damaged, or overflow in this precision"
+    )]
+    BadEmbedding {
+        /// Which of the job's, from 0 on.
+        text: usize,
+    },
+
     /// A text that says nothing.
     #[error("the text is empty\nhint: give at least one character")]
     EmptyText,

@@ -323,9 +323,12 @@ fn of_generate(error: &GenerateError) -> Meaning {
 
 /// Errors that are found where an answer is computed.
 fn of_answer(error: &GenerateError) -> Meaning {
-    let is_bad =
-        matches!(error, GenerateError::BadLogits { .. } | GenerateError::NoFiniteLogit { .. });
-    Meaning::new(StatusCode::INTERNAL_SERVER_ERROR, is_bad.then_some("bad_logits"))
+    let code = match error {
+        GenerateError::BadLogits { .. } | GenerateError::NoFiniteLogit { .. } => Some("bad_logits"),
+        GenerateError::BadEmbedding { .. } => Some("bad_embedding"),
+        _ => None,
+    };
+    Meaning::new(StatusCode::INTERNAL_SERVER_ERROR, code)
 }
 
 /// OpenAI's error object, in the object that it comes in.

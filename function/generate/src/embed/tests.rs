@@ -22,6 +22,7 @@ struct Model {
     stages: usize,
     fails_at: Option<u32>,
     panics_at: Option<u32>,
+    is_none_at: Option<u32>,
 }
 
 impl Embeds for Model {
@@ -47,7 +48,9 @@ impl Embeds for Model {
         if has(self.fails_at) {
             return Err(firstlight_model::Error::Ended { stage: "layer 7".to_owned() });
         }
-        Ok(texts.iter().map(|ids| vector(ids)).collect())
+        let is_none = |ids: &[u32]| self.is_none_at.is_some_and(|id| ids.contains(&id));
+        let embed = |ids: &&[u32]| if is_none(ids) { vec![1.0, f32::NAN] } else { vector(ids) };
+        Ok(texts.iter().map(embed).collect())
     }
 
     fn pull(&mut self) -> Result<bool, firstlight_model::Error> {
@@ -163,6 +166,15 @@ fn texts_that_cannot_be_computed_are_refused() {
     assert!(refusal(&[vec![1; 31]]).contains("31 tokens, and the model takes 30"));
     assert!(refusal(&[vec![1, 1000]]).contains("id 1000"));
     assert!(running.submit(&[]).unwrap().0.recv().unwrap().unwrap().vectors.is_empty());
+}
+
+#[test]
+fn a_job_whose_embedding_is_no_number_fails_alone() {
+    let running = Running::new(Model { is_none_at: Some(13), ..Model::default() }, 2);
+    let answer = |texts: &[Vec<u32>]| running.submit(texts).unwrap().0.recv().unwrap();
+    let error = answer(&[vec![1], vec![2, 13]]).err().unwrap();
+    assert!(matches!(*error, Error::BadEmbedding { text: 1 }), "{error}");
+    assert_eq!(answer(&[vec![1]]).unwrap().vectors, [vector(&[1])]);
 }
 
 #[test]

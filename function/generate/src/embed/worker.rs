@@ -129,7 +129,12 @@ impl<M: Embeds> Running<'_, M> {
         // Nothing is told or dropped with the lock held: what that does is up to the client.
         for turn in complete {
             let (tokens, began) = (turn.rows(), turn.began.unwrap_or_else(Instant::now));
-            (turn.job.out)(Ok(Embeddings { vectors: turn.vectors, tokens, began }));
+            let checked = check(&turn.vectors).map_err(Arc::new);
+            if let Err(error) = &checked {
+                tracing::warn!(%error, "a job failed, and others go on");
+            }
+            let vectors = turn.vectors;
+            (turn.job.out)(checked.map(|()| Embeddings { vectors, tokens, began }));
         }
     }
 
@@ -167,4 +172,10 @@ impl<M: Embeds> Running<'_, M> {
             (turn.job.out)(Err(Arc::clone(error)));
         }
     }
+}
+
+/// What is not a number is nobody's embedding.
+fn check(vectors: &[Vec<f32>]) -> Result<(), Error> {
+    let is_bad = |vector: &Vec<f32>| !vector.iter().all(|value| value.is_finite());
+    vectors.iter().position(is_bad).map_or(Ok(()), |text| Err(Error::BadEmbedding { text }))
 }
