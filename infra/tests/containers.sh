@@ -82,25 +82,26 @@ have_tools() {
     ((${#missing[@]} == 0)) || apt-get install --yes --quiet --no-install-recommends "${missing[@]}"
 }
 
-# debian FOLDER VERSION PACKAGES: an installation of Debian. Its certificates are those of this machine: a proxy may have one
-# of its own.
+# debian FOLDER VERSION PACKAGES: an installation of Debian, made anew where that which is there is of others. Its
+# certificates are those of this machine: a proxy may have one of its own.
 debian() {
     local root=$1
-    if [[ ! -e $root/complete ]]; then
+    if ! cmp -s "$root/complete" <<<"$2 $3"; then
         rm -rf "$root"
         debootstrap --variant=minbase --include="$3" "$2" "$root" >"$home/debootstrap.log"
         rm -rf "$root"/var/cache/apt/archives/*.deb
-        touch "$root/complete"
+        echo "$2 $3" >"$root/complete"
     fi
     cp /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/"
 }
 
 qemu=$home/packages/usr/bin/qemu-aarch64-static
 
-# What is unpacked beside Debian, without being installed: arm64's libraries of C, qemu and busybox.
+# What is unpacked beside Debian, without being installed, and of the same: arm64's libraries of C, qemu and busybox.
 packages() {
     local root=$home/packages
-    [[ -e $root ]] && return
+    ! cmp -s {"$home/debian","$root"}/complete || return 0
+    rm -rf "$root"
     chroot "$home/debian" bash -euc '
         options=(-qq -o APT::Architectures=amd64,arm64 -o APT::Sandbox::User=root -o Dir::State::lists=/tmp/lists)
         rm -rf /tmp/lists /tmp/packages
@@ -114,6 +115,7 @@ packages() {
         done
         rm -r /tmp/lists'
     mv "$home/debian/tmp/packages" "$root"
+    cp "$home/debian/complete" "$root/"
 }
 
 # Docker Engine, which sees this repository where it is.
@@ -155,20 +157,28 @@ on() {
 # stand_in_for NAME: what the image of that name in infra/Dockerfile is called here.
 stand_in_for() { echo "$stands_in$(default_of "$1")"; }
 
-# stand_in NAME FOLDER [OPTION OF IMPORT...]
+# What decides what is in the stand-ins: how they are made, versions, and certificates.
+decides() {
+    cat infra/tests/{containers.sh,docker} /etc/ssl/certs/ca-certificates.crt
+    grep '^ARG .*=' infra/Dockerfile
+}
+
+# stand_in NAME FOLDER [OPTION OF IMPORT...]: makes it, in place of one that something else has decided.
 stand_in() {
     local name=$1 folder=$2
     shift 2
-    is_there "$name" || tar -C "$folder" --one-file-system -c . |
-        engine docker import --platform "linux/$architecture" "$@" - "$name" >/dev/null
+    is_current "$name" || tar -C "$folder" --one-file-system -c . |
+        engine docker import --platform "linux/$architecture" --change "LABEL decided-by=$decided_by" "$@" - "$name" >/dev/null
 }
 
-is_there() { engine docker image inspect "$1" >/dev/null 2>&1; }
+is_current() {
+    is "$decided_by" "$(engine docker image inspect "$1" --format '{{index .Config.Labels "decided-by"}}')" >/dev/null 2>&1
+}
 
 # For the image of the compiler: Debian, and rustup with the Rust of this machine where its images have them.
 compiler() {
     local root=$home/compiler version sysroot
-    ! is_there "$(default_of BUILD_IMAGE)" || return 0
+    ! is_current "$(default_of BUILD_IMAGE)" || return 0
     version=$(default_of RUST_VERSION)
     sysroot=$(rustc "+$version" --print sysroot)
     rm -rf "$root"
@@ -277,6 +287,7 @@ trap clean EXIT
 debian "$home/debian" "$(default_of OS_VERSION)" ca-certificates,gcc,libc6-dev,g++,python3
 packages
 start_engine
+decided_by=$(decides | sha256sum | cut -c -64)
 on amd64
 compiler
 for architecture in arm64 amd64; do
