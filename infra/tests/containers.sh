@@ -12,8 +12,8 @@
 # into their containers, so that the kernel needs to know nothing of it.
 #
 # All of it is below target/images: Debian, the stand-ins and what cargo keeps between builds stay there, images and
-# containers go. Needs root, an amd64 machine, and podman, runc, slirp4netns and debootstrap; installs those where there is
-# apt.
+# containers go. Needs root, an amd64 machine, Rust and Python, and of programs what `have_tools` is asked for below; where
+# there is apt, those are installed.
 
 home=$PWD/target/images
 # vfs works where this does not, on file systems that cannot be stacked; it copies all of an image for each layer.
@@ -72,14 +72,17 @@ default_of() {
     )
 }
 
-# have_tools PROGRAM...: each is that of the package of its name.
+# have_tools PROGRAM[=PACKAGE]...: the package is that of the program's name, unless it is given.
 have_tools() {
     local tool missing=()
     ((EUID == 0)) || { echo "error: containers are built and run as root here" >&2; exit 1; }
     for tool in "$@"; do
-        command -v "$tool" >/dev/null || missing+=("$tool")
+        command -v "${tool%=*}" >/dev/null || missing+=("${tool#*=}")
     done
-    ((${#missing[@]} == 0)) || apt-get install --yes --quiet --no-install-recommends "${missing[@]}"
+    ((${#missing[@]} == 0)) || {
+        apt-get update --quiet
+        apt-get install --yes --quiet --no-install-recommends "${missing[@]}"
+    }
 }
 
 # debian FOLDER VERSION PACKAGES: an installation of Debian, made anew where that which is there is of others. Its
@@ -281,7 +284,7 @@ clean() {
 
 started=()
 mkdir -p "$home/tmp"
-have_tools podman runc slirp4netns debootstrap
+have_tools podman runc slirp4netns debootstrap curl unzip cc=gcc
 trap clean EXIT
 # With what the Rust images have of it.
 debian "$home/debian" "$(default_of OS_VERSION)" ca-certificates,gcc,libc6-dev,g++,python3
