@@ -133,7 +133,12 @@ start_engine() {
 }
 
 stop_engine() {
-    engine docker image prune --force
+    engine sh -ec '
+        docker ps --all --quiet | xargs --no-run-if-empty docker rm --force --volumes
+        docker images --quiet --filter reference=firstlight --filter reference=localhost/firstlight |
+            sort --unique | xargs --no-run-if-empty docker image rm --force
+        docker image prune --force
+        docker network prune --force'
     podman stop --time 30 engine
     is 0 "$(podman wait engine)"
     podman rm engine
