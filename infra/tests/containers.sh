@@ -223,7 +223,7 @@ bases() {
     cp "$home/debian/etc/ssl/certs/ca-certificates.crt" "$root/etc/ssl/certs/"
     echo 'nonroot:x:65532:65532:nonroot:/home/nonroot:/sbin/nologin' >"$root/etc/passwd"
     stand_in "$(stand_in_for BASE_IMAGE)" "$root"
-    stand_in "$(stand_in_for CUDA_IMAGE)" "$root"
+    [[ $architecture == arm64 ]] || stand_in "$(default_of CUDA_IMAGE)" "$root"
     # AWS's has the emulator of its runtime's interface in it. Here that is amd64's always.
     install -D "$(emulator)" "$root/usr/local/bin/aws-lambda-rie"
     stand_in "$(stand_in_for LAMBDA_IMAGE)" "$root"
