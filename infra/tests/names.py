@@ -108,12 +108,21 @@ class Started:
         )
 
     def __enter__(self):
+        return self
+
+    def until(self, path):
+        """Whether the path answers 200 before the process ends, and within 30 s."""
         ends = time.monotonic() + 30
         while self.process.poll() is None and time.monotonic() < ends:
-            if ask(self.port, "/health/live")[0] == 200:
-                break
+            if ask(self.port, path)[0] == 200:
+                return True
             time.sleep(0.05)
-        return self
+        return False
+
+    def said(self):
+        """Ends the process, and gives its log."""
+        self.process.kill()
+        return self.process.stderr.read().strip()
 
     def __exit__(self, *_):
         self.process.kill()
@@ -125,9 +134,8 @@ def check_settings(path, variables):
     for name in sorted(set(variables) - known - OF_AWS):
         complaints.append(f"{path}: `{name}` is no variable of firstlight")
     with Started({name: str(value) for name, value in variables.items()}) as started:
-        if started.process.poll() is not None:
-            said = started.process.stderr.read().strip().splitlines()
-            complaints.append(f"{path}: firstlight does not start with its settings: {said[:2]}")
+        if not started.until("/health/live"):
+            complaints.append(f"{path}: firstlight does not start with its settings: {started.said()}")
 
 
 def check_probes(path, port):
@@ -172,13 +180,14 @@ for path, each in sources:
 
 deployed = next(of_kubernetes(INFRA / "kubernetes/deployment.yaml"))
 with Started(deployed) as started:
-    while ask(started.port, "/health/ready")[0] != 200 and started.process.poll() is None:
-        time.sleep(0.05)
-    for path in kubernetes:
-        check_probes(path, started.port)
-    metrics = ask(started.port, "/metrics")[1]
-    check_metrics(INFRA / "kubernetes/keda.yaml", metrics)
-    check_metrics(INFRA / "README.md", metrics)
+    if started.until("/health/ready"):
+        for path in kubernetes:
+            check_probes(path, started.port)
+        metrics = ask(started.port, "/metrics")[1]
+        check_metrics(INFRA / "kubernetes/keda.yaml", metrics)
+        check_metrics(INFRA / "README.md", metrics)
+    else:
+        complaints.append(f"firstlight does not become ready as deployment.yaml has it: {started.said()}")
 
 for complaint in complaints:
     print(complaint)
