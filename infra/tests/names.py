@@ -110,11 +110,11 @@ class Started:
     def __enter__(self):
         return self
 
-    def until(self, path):
-        """Whether the path answers 200 before the process ends, and within 30 s."""
+    def until(self, path, *statuses):
+        """Whether the path answers with one of these before the process ends, and within 30 s."""
         ends = time.monotonic() + 30
         while self.process.poll() is None and time.monotonic() < ends:
-            if ask(self.port, path)[0] == 200:
+            if ask(self.port, path)[0] in statuses:
                 return True
             time.sleep(0.05)
         return False
@@ -134,7 +134,8 @@ def check_settings(path, variables):
     for name in sorted(set(variables) - known - OF_AWS):
         complaints.append(f"{path}: `{name}` is no variable of firstlight")
     with Started({name: str(value) for name, value in variables.items()}) as started:
-        if not started.until("/health/live"):
+        # 503 where the model, which is not there, has been given up already.
+        if not started.until("/health/live", 200, 503):
             complaints.append(f"{path}: firstlight does not start with its settings: {started.said()}")
 
 
@@ -180,7 +181,7 @@ for path, each in sources:
 
 deployed = next(of_kubernetes(INFRA / "kubernetes/deployment.yaml"))
 with Started(deployed) as started:
-    if started.until("/health/ready"):
+    if started.until("/health/ready", 200):
         for path in kubernetes:
             check_probes(path, started.port)
         metrics = ask(started.port, "/metrics")[1]
