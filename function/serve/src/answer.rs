@@ -297,34 +297,21 @@ impl Progress {
 
 #[cfg(test)]
 mod tests {
-    use firstlight_generate::{ChatTemplate, Engine, GenerationConfig};
     use firstlight_timeline::Timeline;
     use http_body_util::BodyExt;
     use serde_json::json;
     use tower_service::Service;
 
     use super::*;
+    use crate::speech::tests::speech;
     use crate::{Limits, Model, Settings as HowServed};
-
-    const TOKENIZER: &[u8] = include_bytes!("../../../tests/fixtures/demo-model/tokenizer.json");
 
     /// What `body` is asked for is never computed.
     #[tokio::test]
     async fn a_stream_that_waits_long_says_so_and_ends_with_what_went_wrong() {
-        let limits = engine::Limits {
-            context_length: 64,
-            vocabulary_size: 2048,
-            kv_blocks: 4,
-            block_positions: 64,
-            max_running: 1,
-            max_waiting: 1,
-            step_rows: 64,
-        };
-        let tokenizer = Tokenizer::parse(TOKENIZER).unwrap();
-        let (engine, worker) = Engine::new(tokenizer.clone(), limits);
+        let (speech, worker) = speech();
         let model = Model::new(vec!["story".to_owned()], Timeline::start(None));
-        let template = ChatTemplate::parse(None, Some(b"{{ messages[0].content }}"));
-        model.speaks(Speech::new(tokenizer, template, GenerationConfig::default(), engine));
+        model.speaks(speech);
         let limits = Limits { quiet_time: Duration::from_millis(10), ..Limits::default() };
         let server = Server::new(model, HowServed { limits, ..HowServed::default() });
 

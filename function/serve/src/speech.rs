@@ -38,3 +38,30 @@ pub(crate) struct Prompt {
     /// Its text, where answers are to begin with it.
     pub(crate) echo: Option<String>,
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use firstlight_generate::engine::{Limits, Worker};
+
+    use super::*;
+
+    pub(crate) const TOKENIZER: &[u8] =
+        include_bytes!("../../../tests/fixtures/demo-model/tokenizer.json");
+
+    /// A small model with a chat template, and who would compute for it, one answer at a time.
+    pub(crate) fn speech() -> (Speech, Worker) {
+        let limits = Limits {
+            context_length: 64,
+            vocabulary_size: 2048,
+            kv_blocks: 4,
+            block_positions: 64,
+            max_running: 1,
+            max_waiting: 1,
+            step_rows: 64,
+        };
+        let tokenizer = Tokenizer::parse(TOKENIZER).unwrap();
+        let (engine, worker) = Engine::new(tokenizer.clone(), limits);
+        let template = ChatTemplate::parse(None, Some(b"{{ messages[0].content }}"));
+        (Speech::new(tokenizer, template, GenerationConfig::default(), engine), worker)
+    }
+}

@@ -8,9 +8,7 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::http::header::{ALLOW, CONTENT_TYPE};
 use axum::http::{Method, StatusCode};
-use firstlight_generate::{
-    ChatTemplate, Embedder, Engine, GenerationConfig, Tokenizer, embed, engine,
-};
+use firstlight_generate::{Embedder, Tokenizer, embed};
 use firstlight_timeline::Timeline;
 use http_body_util::BodyExt;
 use tower_service::Service;
@@ -19,9 +17,9 @@ use super::schema::Schema;
 use super::*;
 use crate::fields::asked;
 use crate::router::{instance, v1};
-use crate::{Keys, Limits, Model, Settings, Speech};
+use crate::speech::tests::{TOKENIZER, speech};
+use crate::{Keys, Limits, Model, Settings};
 
-const TOKENIZER: &[u8] = include_bytes!("../../../../tests/fixtures/demo-model/tokenizer.json");
 const METHODS: [&str; 7] = ["get", "put", "post", "delete", "options", "patch", "trace"];
 
 fn server(settings: Settings) -> Server {
@@ -30,21 +28,10 @@ fn server(settings: Settings) -> Server {
 
 /// A server that reads and checks whole requests, and then is stopping.
 fn speaking(settings: Settings) -> Server {
-    let limits = engine::Limits {
-        context_length: 64,
-        vocabulary_size: 2048,
-        kv_blocks: 4,
-        block_positions: 64,
-        max_running: 1,
-        max_waiting: 1,
-        step_rows: 64,
-    };
-    let tokenizer = Tokenizer::parse(TOKENIZER).unwrap();
-    let (engine, _worker) = Engine::new(tokenizer.clone(), limits);
-    engine.stop(Duration::ZERO);
-    let template = ChatTemplate::parse(None, Some(b"{{ messages[0].content }}"));
+    let (speech, _worker) = speech();
+    speech.engine.stop(Duration::ZERO);
     let server = server(settings);
-    server.model().speaks(Speech::new(tokenizer, template, GenerationConfig::default(), engine));
+    server.model().speaks(speech);
     server
 }
 

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tower_service::Service;
 
 use super::*;
+use crate::speech::tests::TOKENIZER;
 use crate::{Keys, Limits, Model, Ready, Settings};
 
 fn model() -> Model {
@@ -213,14 +214,13 @@ impl Embeds for Vectors {
 
 #[tokio::test]
 async fn embeddings_are_those_of_the_embedder_in_the_form_that_was_asked_for() {
-    let tokenizer = include_bytes!("../../../../tests/fixtures/demo-model/tokenizer.json");
     let limits = firstlight_generate::embed::Limits {
         max_tokens: 20,
         vocabulary_size: 2048,
         lower_case: false,
         max_waiting: 4,
     };
-    let (embedder, worker) = Embedder::new(Tokenizer::parse(tokenizer).unwrap(), limits);
+    let (embedder, worker) = Embedder::new(Tokenizer::parse(TOKENIZER).unwrap(), limits);
     let computing = std::thread::spawn(move || worker.run(Vectors));
     let model = model();
     let server = Server::new(model.clone(), Settings::default());
