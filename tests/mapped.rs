@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use support::copied::copied;
 use support::demo_model::{demo_model, references};
 use support::serving::{Reply, Serving};
 
@@ -24,13 +25,7 @@ struct Spoiled {
 impl Spoiled {
     /// Has answered once.
     fn new(extra: &[&str]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        for entry in fs::read_dir(demo_model()).unwrap() {
-            let entry = entry.unwrap();
-            if entry.file_type().unwrap().is_file() {
-                fs::copy(entry.path(), folder.path().join(entry.file_name())).unwrap();
-            }
-        }
+        let folder = copied(&demo_model());
         let model = [folder.path().to_str().unwrap(), "--served-model-name=demo"];
         let server = Serving::start(&[&model, extra].concat());
         let spoiled = Self { server, folder };

@@ -13,6 +13,7 @@ use std::time::Duration;
 use firstlight_bucket::{Bucket, Objects, Turnstile};
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use support::copied::copied;
 use support::demo_model::{demo_model, references};
 use support::process::{Finished, Firstlight};
 use support::random_model::RandomModel;
@@ -83,16 +84,6 @@ fn sixty_four_at_once_get_what_each_gets_alone() {
     });
     let status = server.until(|status| status["engine"]["running"] == 0);
     assert_eq!(status["engine"]["kv_blocks_used"], 0);
-}
-
-/// A model's files once more.
-fn copied(model: &Path) -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    for file in fs::read_dir(model).unwrap() {
-        let file = file.unwrap();
-        fs::copy(file.path(), folder.path().join(file.file_name())).unwrap();
-    }
-    folder
 }
 
 /// The demo model with a chat template of its own.

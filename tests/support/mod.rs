@@ -20,6 +20,7 @@
 //! - [`traced`]: the same as a debugger sees it, call by call
 //! - [`chromium`], [`browser`]: a page in a browser, used as people use it
 //! - [`census`]: threads, open files and memory of a process, as the kernel sees it
+//! - [`copied`]: a model's files once more, to be changed
 //! - [`once`], [`checkpoint`]: making a folder once across processes; writing safetensors shards
 #![allow(dead_code, reason = "every test target compiles all of it and uses its part")]
 
@@ -27,6 +28,7 @@ pub(crate) mod browser;
 #[cfg(target_os = "linux")]
 pub(crate) mod census;
 pub(crate) mod chromium;
+pub(crate) mod copied;
 pub(crate) mod demo_model;
 pub(crate) mod engine;
 pub(crate) mod function;
